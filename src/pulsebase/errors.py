@@ -8,6 +8,7 @@
     ├── MigrationError                the migrator refused, or a file failed
     └── DatabaseError                 the database, or what stands before it, answered with an error
         ├── UnavailableError          not reachable, shutting down, full, or starting   (retryable)
+        │   ├── ConnectTimeoutError   no connection within the connect timeout
         │   ├── GatewayError          a proxy answered instead of the database          (retryable)
         │   ├── RateLimitedError      429                                               (retryable)
         │   └── ProjectPausedError    a paused Supabase project
@@ -40,6 +41,7 @@ __all__ = [
     "AuthenticationError",
     "CheckViolationError",
     "ConfigurationError",
+    "ConnectTimeoutError",
     "DatabaseError",
     "EmbeddedServerError",
     "ForeignKeyViolationError",
@@ -146,6 +148,12 @@ class UnavailableError(DatabaseError):
     """The database is not reachable now; the same call may work later."""
 
     retryable = True
+
+
+class ConnectTimeoutError(UnavailableError):
+    """No connection within the connect timeout; trying again at once would double the wait."""
+
+    retryable = False
 
 
 class GatewayError(UnavailableError):
@@ -305,14 +313,35 @@ BY_HTTP_STATUS: dict[int, type[DatabaseError]] = {
     544: GatewayError,
 }
 
+# Where a server hides the SQLSTATE behind a code of its own, as `@supabase/lite` does.
+BY_MESSAGE: dict[str, type[DatabaseError]] = {
+    "violates unique constraint": UniqueViolationError,
+    "violates foreign key constraint": ForeignKeyViolationError,
+    "violates check constraint": CheckViolationError,
+    "violates not-null constraint": NotNullViolationError,
+    "invalid input syntax": InvalidDataError,
+    "invalid byte sequence": InvalidDataError,
+    "unsupported Unicode escape": InvalidDataError,
+    "permission denied": PermissionDeniedError,
+    "canceling statement due to statement timeout": StatementTimeoutError,
+    "canceling statement due to lock timeout": LockTimeoutError,
+    "deadlock detected": SerializationError,
+    "could not serialize access": SerializationError,
+}
+
 _LONGEST_PREFIX = 8
 _SHOWN_CHARACTERS = 60
 
 
-def error_class(code: str | None, http_status: int | None = None) -> type[DatabaseError]:
-    """The class for a SQLSTATE or PGRST code, else for an HTTP status, else DatabaseError."""
+def error_class(
+    code: str | None, http_status: int | None = None, message: str = ""
+) -> type[DatabaseError]:
+    """The class for a SQLSTATE or PGRST code, else for the message, else for the HTTP status."""
     for length in range(_LONGEST_PREFIX, 1, -1):
         if code and (found := BY_CODE.get(code[:length])):
+            return found
+    for words, found in BY_MESSAGE.items():
+        if words in message:
             return found
     return BY_HTTP_STATUS.get(http_status or 0, DatabaseError)
 
@@ -321,7 +350,7 @@ def database_error(
     message: str, *, code: str | None = None, http_status: int | None = None, **parts: Any
 ) -> DatabaseError:
     """The typed error for what a server said."""
-    return error_class(code, http_status)(message, code=code, http_status=http_status, **parts)
+    return error_class(code, http_status, message)(message, code=code, http_status=http_status, **parts)
 
 
 def _shortened(value: object) -> str:

@@ -1,0 +1,103 @@
+"""The embedded transport: start the private PostgreSQL at the first call, then talk to it directly."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from pulsebase.transports.embedded import EmbeddedServer
+from pulsebase.transports.postgres import AsyncPostgresTransport, PostgresTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    import psycopg
+
+    from pulsebase.settings import Target
+    from pulsebase.transports.request import Request
+
+
+class EmbeddedTransport:
+    """Calls functions on the embedded server; closing stops the server if nobody else uses it."""
+
+    retries = True
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._server = EmbeddedServer(folder_of(target))
+        self._lock = Lock()
+        self._direct: PostgresTransport | None = None
+
+    def send(self, request: Request) -> Any:
+        """Call one function in a transaction of its own."""
+        return self.direct().send(request)
+
+    def send_many(self, requests: Iterable[Request]) -> list[Any]:
+        """Call many functions in one transaction, without waiting for each answer."""
+        return self.direct().send_many(requests)
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """A connection of the pool, in autocommit, with errors made ours."""
+        return self.direct().connection()
+
+    def direct(self) -> PostgresTransport:
+        """The direct transport to the running server."""
+        with self._lock:
+            if self._direct is None:
+                self._direct = PostgresTransport(replace(self._target, url=self._server.start()))
+            return self._direct
+
+    def close(self) -> None:
+        """Close the pool and leave the server."""
+        with self._lock:
+            direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
+            self._server.stop()
+
+
+class AsyncEmbeddedTransport:
+    """The same for asyncio."""
+
+    retries = True
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._server = EmbeddedServer(folder_of(target))
+        self._starting = asyncio.Lock()
+        self._direct: AsyncPostgresTransport | None = None
+
+    async def send(self, request: Request) -> Any:
+        """Call one function in a transaction of its own."""
+        return await (await self.direct()).send(request)
+
+    async def send_many(self, requests: Iterable[Request]) -> list[Any]:
+        """Call many functions in one transaction, without waiting for each answer."""
+        return await (await self.direct()).send_many(requests)
+
+    async def direct(self) -> AsyncPostgresTransport:
+        """The direct transport to the running server."""
+        async with self._starting:
+            if self._direct is None:
+                url = await asyncio.to_thread(self._server.start)
+                self._direct = AsyncPostgresTransport(replace(self._target, url=url))
+            return self._direct
+
+    async def close(self) -> None:
+        """Close the pool and leave the server."""
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            await direct.close()
+            await asyncio.to_thread(self._server.stop)
+
+
+def folder_of(target: Target) -> Path | None:
+    """The folder that `embedded://[folder]` names; None is the default one."""
+    parts = urlsplit(target.url)
+    text = unquote(f"{parts.netloc}{parts.path}")
+    return Path(text) if text else None
