@@ -94,7 +94,6 @@ class PostgresTransport:
                 # plain, so that a wrong password or an unreachable server is told at once.
                 psycopg.connect(**connect_arguments(self._target)).close()
                 self._pool = psycopg_pool.ConnectionPool(
-                    kwargs=connect_arguments(self._target),
                     configure=self._configure,
                     open=True,
                     **_pool_arguments(self._target),
@@ -157,7 +156,6 @@ class AsyncPostgresTransport:
         await self._try_plain_connection()
         if self._pool is None:  # another task may have been first
             self._pool = psycopg_pool.AsyncConnectionPool(
-                kwargs=connect_arguments(self._target),
                 configure=self._configure,
                 open=False,
                 **_pool_arguments(self._target),
@@ -290,7 +288,10 @@ def _one_line(text: str) -> str:
 
 
 def _pool_arguments(target: Target) -> dict[str, Any]:
+    arguments = connect_arguments(target)
     return {
+        "conninfo": arguments.pop("conninfo"),
+        "kwargs": arguments,
         "min_size": 0,
         "max_size": _POOL_SIZE,
         "max_idle": _IDLE_SECONDS,

@@ -1,0 +1,1 @@
+"""Health checks and alert history in the Postgres you already have."""

@@ -1,0 +1,60 @@
+"""Make anything a server may have said fit for a JSON column.
+
+PostgreSQL's jsonb takes neither NUL nor lone surrogates nor NaN, and a check carries at most
+64 KiB of details. What does not fit is shortened, never refused: the observation is worth more
+than its last kilobyte.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+__all__ = ["clean_details", "clean_text"]
+
+LONGEST_STRING: Final = 1_000
+MOST_ENTRIES: Final = 100
+DEEPEST: Final = 6
+# Counted in ASCII-escaped JSON, its longest form, and half of what a check may carry.
+LARGEST: Final = 32 * 1024
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(text: str, *, longest: int = LONGEST_STRING) -> str:
+    """Text that PostgreSQL stores: no NUL, no lone surrogate, at most `longest` characters."""
+    if len(text) > longest:
+        text = text[: longest - 1] + "…"
+    return text if text.isascii() and "\x00" not in text else _UNSTORABLE.sub("\ufffd", text)
+
+
+def clean_details(details: dict[str, Any]) -> dict[str, Any]:
+    """The same details as plain JSON values of bounded size; raises TypeError for others."""
+    cleaned: dict[str, Any] = _clean(details, DEEPEST)
+    while len(json.dumps(cleaned)) > LARGEST:
+        # The largest entry goes first: the fixed keys are small and should survive.
+        largest = max(cleaned, key=lambda key: len(json.dumps(cleaned[key])))
+        cleaned[largest] = "(too large)"
+    return cleaned
+
+
+def _clean(value: Any, depth: int) -> Any:
+    match value:
+        case str():
+            return clean_text(value)
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case dict() | list() | tuple() if depth == 0:
+            return "(too deep)"
+        case dict():
+            entries = list(value.items())[:MOST_ENTRIES]
+            return {clean_text(key): _clean(entry, depth - 1) for key, entry in entries}
+        case list() | tuple():
+            return [_clean(entry, depth - 1) for entry in value[:MOST_ENTRIES]]
+        case _:
+            message = f"probe details hold plain JSON values, not {type(value).__name__}"
+            raise TypeError(message)
