@@ -20,6 +20,8 @@ DEEPEST: Final = 6
 # Counted in ASCII-escaped JSON, its longest form, and half of what a check may carry.
 LARGEST: Final = 32 * 1024
 
+# Escaped NUL, and the beginning of every surrogate, lone or not.
+_ESCAPED: Final = re.compile(r"\\u0000|\\ud[89a-f]")
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -32,12 +34,23 @@ def clean_text(text: str, *, longest: int = LONGEST_STRING) -> str:
 
 def clean_details(details: dict[str, Any]) -> dict[str, Any]:
     """The same details as plain JSON values of bounded size; raises TypeError for others."""
+    if _is_clean(details):
+        return details
     cleaned: dict[str, Any] = _clean(details, DEEPEST)
     while len(json.dumps(cleaned)) > LARGEST:
         # The largest entry goes first: the fixed keys are small and should survive.
-        largest = max(cleaned, key=lambda key: len(json.dumps(cleaned[key])))
-        cleaned[largest] = "(too large)"
+        del cleaned[max(cleaned, key=lambda key: len(json.dumps({key: cleaned[key]})))]
     return cleaned
+
+
+def _is_clean(details: dict[str, Any]) -> bool:
+    # Nearly always true, and one call into C: a monitor does this thousands of times a second.
+    # Where the whole is shorter than one string may be, no part of it can be too large.
+    try:
+        encoded = json.dumps(details, allow_nan=False)
+    except ValueError:
+        return False
+    return len(encoded) <= LONGEST_STRING and not _ESCAPED.search(encoded)
 
 
 def _clean(value: Any, depth: int) -> Any:

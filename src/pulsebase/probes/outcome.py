@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from pulsebase.probes.cleaning import clean_details
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pulsebase.errors import InvalidValueError
     from pulsebase.probes.tools import ProbeTools
 
-__all__ = ["Outcome", "Probe", "Status", "whole_milliseconds"]
+__all__ = ["CLOSED", "InvalidFieldsError", "Outcome", "Probe", "Status", "refuse"]
 
 Status = Literal["healthy", "degraded", "down"]
+
+# Every kind says `__pydantic_config__: ClassVar[Any] = CLOSED`: a key that is not a field is an
+# error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
+CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +65,20 @@ class Probe(Protocol):
         ...
 
 
-def whole_milliseconds(seconds: float) -> int:
-    """Round to the whole milliseconds that a check stores."""
-    return round(seconds * 1000)
+class InvalidFieldsError(ValueError):
+    """Several fields of a kind are wrong; `errors` holds one error for each."""
+
+    def __init__(self, errors: Iterable[InvalidValueError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(map(str, self.errors)))
 
 
-def now() -> datetime:
-    """The wall clock, for `checked_at`."""
-    return datetime.now(UTC)
+def refuse(problems: Iterable[InvalidValueError]) -> None:
+    """Raise what a kind found wrong with its fields, all of it at once."""
+    match found := list(problems):
+        case []:
+            return
+        case [only]:
+            raise only
+        case _:
+            raise InvalidFieldsError(found)

@@ -22,7 +22,9 @@ _NOT_KINDS: Final = frozenset({"cleaning", "curl", "outcome", "redaction", "regi
 def probe_kinds() -> tuple[str, ...]:
     """The names of all kinds, in order; nothing is imported to find them."""
     found = {
-        module.name for module in pkgutil.iter_modules(pulsebase.probes.__path__) if not module.ispkg
+        module.name
+        for module in pkgutil.iter_modules(pulsebase.probes.__path__)
+        if not module.ispkg
     }
     return tuple(sorted(found - _NOT_KINDS))
 
