@@ -27,6 +27,7 @@ LARGEST_OBJECT_BYTES = 65_536
 FUTURE_TOLERANCE = timedelta(minutes=5)
 
 _SERVICE_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}")
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 _SERVICE_NAME_RULE = "1 to 100 characters without control characters"
 
 
@@ -122,7 +123,7 @@ def json_object(field: str, value: object) -> JsonText:
     if not isinstance(value, dict):
         raise InvalidValueError(field, value, "a JSON object (a dict)")
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = _ENCODER.encode(value)
         size = len(text.encode())
         unchanged = decode_json(text) == value
     except UnicodeEncodeError:

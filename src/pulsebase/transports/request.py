@@ -94,7 +94,7 @@ def decode_json(text: str | bytes) -> Any:
     PostgreSQL writes the float 1e23 as a 1 and 23 noughts. Read as an integer that would not
     equal the float that was stored.
     """
-    return json.loads(text, parse_int=_whole_number)
+    return _DECODER.decode(text.decode() if isinstance(text, bytes) else text)
 
 
 def _whole_number(digits: str) -> int | float:
@@ -102,3 +102,6 @@ def _whole_number(digits: str) -> int | float:
         return int(digits)
     # A float first: int() refuses texts of thousands of digits, float() takes them.
     return int(digits) if abs(float(digits)) <= 2.0**63 else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
