@@ -240,17 +240,21 @@ _VERSIONS: Final = {1: "1.0", 2: "1.1", 3: "2", 30: "3"}
 def _failure(handle: pycurl.Curl, error: pycurl.error, body: _Body) -> Failure:
     match error.args:
         case (code, message):
-            kind = _KINDS.get(code, "other")
+            kind = _kind(code, message, handle, body)
+            return Failure(kind=kind, message=message)
         case _:  # not from libcurl: pycurl says that it was used wrongly
             raise error
+
+
+def _kind(code: int, message: str, handle: pycurl.Curl, body: _Body) -> ErrorKind:
     if body.overflowed:
-        kind, message = "body_too_large", f"the body is larger than {LARGEST_BODY} bytes"
-    elif "response headers" in message.lower():
+        return "body_too_large"
+    if "response headers" in message.lower():
         # libcurl stops at 300 kB of headers with the code of a broken connection.
-        kind = "headers_too_large"
-    elif kind in {"unreachable", "reset", "tls"}:
-        kind = _KINDS_BY_ERRNO.get(handle.getinfo(pycurl.OS_ERRNO), kind)
-    return Failure(kind=kind, message=message)
+        return "headers_too_large"
+    kind: ErrorKind = _KINDS.get(code, "other")
+    finer = _KINDS_BY_ERRNO.get(int(handle.getinfo(pycurl.OS_ERRNO)))
+    return finer if finer and kind in {"unreachable", "reset", "tls"} else kind
 
 
 def _response(handle: pycurl.Curl, body: _Body, failure: Failure | None) -> Response:

@@ -1,0 +1,132 @@
+"""What is wrong with a configuration file, each problem at its line and in people's words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from pulsebase.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from pulsebase.monitor.toml_source import KeyPath, TomlSource
+
+__all__ = ["Complaints"]
+
+# Shown neither literally nor when they come from `${…}`: the file may hold the secret itself.
+_CONFIDENTIAL: Final = frozenset({"key", "headers", "body", "password", "url"})
+_SHOWN_CHARACTERS: Final = 60
+
+
+class Complaints:
+    """Collects the problems of one file, and raises them all at once."""
+
+    def __init__(self, *, source: TomlSource, hidden: Collection[KeyPath]) -> None:
+        self._source = source
+        self._hidden = hidden
+        self._found: list[tuple[KeyPath, str]] = []
+        self._spoiled: set[KeyPath] = set()
+
+    def about(self, place: KeyPath, problem: str) -> None:
+        """Note a problem as `<key in table> <problem>`.
+
+        Only the first at a place, or within it, counts: what follows from a value that could not
+        even be found would only confuse.
+        """
+        self._add(place, f"{self._subject(place)} {problem}")
+
+    def unusable(self, place: KeyPath, reason: str) -> None:
+        """Note a value that somebody else refused, with its reason if that may be shown."""
+        told = "; check what ${…} stands for" if self._is_hidden(place) else f": {reason}"
+        self.about(place, f"cannot be used{told}")
+
+    def invalid(self, place: KeyPath, bound: str, got: object) -> None:
+        """Note a value out of its bounds. `got` is shown unless it came from `${…}`."""
+        shown = "the value from ${…}" if self._is_hidden(place) else _shown(got)
+        self.about(place, f"must be {bound}; got {shown}")
+
+    def invalid_raw(self, place: KeyPath, bound: str, got: object) -> None:
+        """Note a value out of its bounds, as the file has it: not shown where it may be secret."""
+        if _CONFIDENTIAL.intersection(place):
+            self.about(place, f"must be {bound}")
+        else:
+            self.invalid(place, bound, got)
+
+    def missing_key(self, place: KeyPath) -> None:
+        """Note a key that must be there."""
+        *table, key = place
+        self._add(place, f'missing key "{key}" in {self._table(tuple(table))}; add it')
+
+    def unknown_key(self, place: KeyPath, known: Iterable[str]) -> None:
+        """Note a key that nothing reads, with the nearest one that something does."""
+        *table, key = place
+        known = sorted(known)
+        near = difflib.get_close_matches(str(key), known, n=1)
+        advice = f'did you mean "{near[0]}"?' if near else f"known are: {', '.join(known)}"
+        self._add(place, f"unknown key {_shown(key)} in {self._table(tuple(table))}; {advice}")
+
+    def duplicate_name(self, place: KeyPath, first: KeyPath) -> None:
+        """Note a service name that another service has."""
+        line = self._line(first, self._source.lines())
+        self.about(place, f"is already used on line {line}; every service needs its own")
+
+    def raise_any(self) -> None:
+        """Raise ConfigurationError with every problem on its own line, in the file's order."""
+        if not self._found:
+            return
+        lines = self._source.lines()
+        problems = sorted((self._line(place, lines), text) for place, text in self._found)
+        raise ConfigurationError(
+            "\n".join(f"{self._source.name}:{line}: {text}" for line, text in problems)
+        )
+
+    def _add(self, place: KeyPath, text: str) -> None:
+        if place not in self._spoiled:
+            self._found.append((place, text))
+            self._spoiled.update(place[:length] for length in range(len(place), 0, -1))
+
+    def _is_hidden(self, place: KeyPath) -> bool:
+        return any(path[: len(place)] == place for path in self._hidden)
+
+    def _line(self, place: KeyPath, lines: dict[KeyPath, int]) -> int:
+        return next(lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines)
+
+    def _subject(self, place: KeyPath) -> str:
+        table, keys = _split(place)
+        if not keys:
+            return self._table(table)
+        return f"{'.'.join(keys)} in {self._table(table)}"
+
+    def _table(self, place: KeyPath) -> str:
+        table, keys = _split(place)
+        if keys:
+            return f'"{".".join(keys)}" of {self._table(table)}'
+        match table:
+            case ():
+                return "the file"
+            case (str(name),):
+                return f"[{name}]"
+            case (str(name), int(index), *_):
+                return f"[[{name}]] {self._label(name, index)}"
+            case _:
+                return str(table)
+
+    def _label(self, name: str, index: int) -> str:
+        title = self._source.tables[name][index].get("name")
+        if isinstance(title, str) and (name, index, "name") not in self._hidden:
+            return _shown(title)
+        return f"number {index + 1}"
+
+
+def _split(place: KeyPath) -> tuple[KeyPath, list[str]]:
+    """Part a place into its table, `("services", 0)` or `("database",)`, and the keys within."""
+    length = 2 if len(place) > 1 and isinstance(place[1], int) else 1
+    # A list's entry is named by its list: "status", not "status.0".
+    return place[:length], [part for part in place[length:] if isinstance(part, str)]
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

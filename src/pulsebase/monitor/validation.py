@@ -1,0 +1,123 @@
+"""Tables to dataclasses by pydantic, and pydantic's findings in this project's words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from pulsebase.errors import InvalidValueError
+from pulsebase.probes.outcome import InvalidFieldsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from pulsebase.monitor.complaints import Complaints
+    from pulsebase.monitor.toml_source import KeyPath
+
+__all__ = ["Validation"]
+
+ValueT = TypeVar("ValueT")
+
+_BOUNDS: Final[Mapping[str, str]] = {
+    "string_type": "text in quotes",
+    "bool_type": "true or false, without quotes",
+    "int_type": "a whole number, without quotes",
+    "float_type": "a number, without quotes",
+    "tuple_type": "a list in brackets",
+    "list_type": "a list in brackets",
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "dataclass_type": "a table",
+    "pattern_type": "a regular expression in quotes",
+    "pattern_str_type": "a regular expression in quotes",
+    "pattern_regex": "a regular expression that Python can compile",
+}
+
+
+class Validation:
+    """Reads tables into dataclasses and hands what is wrong to the complaints."""
+
+    def __init__(self, complaints: Complaints) -> None:
+        self._complaints = complaints
+        # Building one takes longer than reading a thousand services with it.
+        self._adapters: dict[type, TypeAdapter[Any]] = {}
+
+    def read(
+        self, kind: type[ValueT], table: object, place: KeyPath, *, beside: Iterable[str] = ()
+    ) -> ValueT | None:
+        """Read one table, or complain and return None.
+
+        `beside` names keys of the same table that somebody else reads; they are suggested too.
+        """
+        if (adapter := self._adapters.get(kind)) is None:
+            adapter = self._adapters[kind] = TypeAdapter(kind)
+        # By way of JSON, since only there does pydantic's strict mode take a table for a dataclass
+        # and a list for a tuple, and still refuse "true" for true.
+        encoded = json.dumps(table, default=str)
+        try:
+            return cast("ValueT", adapter.validate_json(encoded, strict=True))
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        for one in found:
+            self._complain(kind, one, place, beside)
+        # A dataclass applies its own rules only when all types are right. Without the entries that
+        # are wrong, the rest is looked at once more, so that everything is found in one run.
+        wrong = [one["loc"] for one in found if one["loc"] and one["type"] != "missing"]
+        if wrong:
+            self.read(kind, _without(json.loads(encoded), wrong), place, beside=beside)
+        return None
+
+    def _complain(
+        self, kind: type, found: ErrorDetails, place: KeyPath, beside: Iterable[str]
+    ) -> None:
+        where = (*place, *found["loc"])
+        context = found.get("ctx", {})
+        match found["type"]:
+            case "unexpected_keyword_argument" | "extra_forbidden":
+                *inner, _ = found["loc"]
+                known = [*_keys(kind, inner), *(() if inner else beside)]
+                self._complaints.unknown_key(where, known)
+            case "missing":
+                self._complaints.missing_key(where)
+            case "value_error":
+                self._refused(where, context["error"], found["input"])
+            case "literal_error":
+                bound = f"one of {context['expected']}".replace("'", '"')
+                self._complaints.invalid_raw(where, bound, found["input"])
+            case other:
+                bound = _BOUNDS.get(other, f"valid ({found['msg']})")
+                self._complaints.invalid_raw(where, bound, found["input"])
+
+    def _refused(self, where: KeyPath, error: Exception, got: object) -> None:
+        match error:
+            case InvalidFieldsError():
+                for one in error.errors:
+                    self._refused(where, one, got)
+            case InvalidValueError():
+                # The kind has seen to it that its error may be shown.
+                self._complaints.invalid((*where, error.field), error.bound, error.value)
+            case _:
+                bound = str(error).removeprefix("must be ")
+                self._complaints.invalid_raw(where, bound, got)
+
+
+def _without(table: Any, places: list[KeyPath]) -> Any:
+    """Remove the entries at these places, the last of a list first."""
+    for *outer, last in reversed(places):
+        inner = table
+        for part in outer:
+            inner = inner[part]
+        del inner[last]
+    return table
+
+
+def _keys(kind: Any, place: Iterable[str | int]) -> list[str]:
+    """List the keys of the dataclass that stands at this place of another."""
+    for part in place:
+        kind = get_type_hints(kind).get(str(part)) if is_dataclass(kind) else None
+    return [one.name for one in fields(kind)] if is_dataclass(kind) else []
