@@ -98,7 +98,13 @@ class MissingExtraError(PulsebaseError):
     """An optional dependency is needed here and is not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
+        self.purpose = purpose
+        self.extra = extra
         super().__init__(f'{purpose} needs an extra; run: pip install "pulsebase[{extra}]"')
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Pickle by the two arguments, so that the error crosses process borders."""
+        return (type(self), (self.purpose, self.extra))
 
 
 class EmbeddedServerError(PulsebaseError):
@@ -354,7 +360,11 @@ def database_error(
 
 
 def _shortened(value: object) -> str:
-    text = ascii(value) if isinstance(value, str) else f"{value!r}"
+    try:
+        text = ascii(value) if isinstance(value, str) else f"{value!r}"
+    except Exception:  # noqa: BLE001 -- too deep, too many digits, or a repr that fails: still refused
+        return f"an object of type {type(value).__name__} that cannot be shown"
+    text = " ".join(text.split())
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     return f"{text[:_SHOWN_CHARACTERS]}… ({len(text):,} characters)"
