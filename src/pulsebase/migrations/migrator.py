@@ -1,0 +1,272 @@
+"""Apply migration files, each exactly once, however many runners there are.
+
+A runner that finds the lock taken does not wait inside the database: a session that waits holds a
+snapshot, and CREATE INDEX CONCURRENTLY in the runner that holds the lock would wait for it. It
+asks again a moment later.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pulsebase.errors import LockTimeoutError, MigrationError, SerializationError
+from pulsebase.migrations import envelope
+from pulsebase.migrations.doors import DirectDoor, DirectTransport, Door
+from pulsebase.migrations.journal import Journal, read_journal, record_statement
+from pulsebase.migrations.plan import Plan, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pulsebase.connection import Connection
+    from pulsebase.migrations.catalog import Catalog, MigrationFile
+    from pulsebase.migrations.envelope import Envelope
+
+__all__ = ["Applied", "AppliedFile", "Migrator", "Step", "Verdict"]
+
+_DURATION = "round(extract(epoch from clock_timestamp() - began) * 1000)::bigint"
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.4
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFile:
+    """A file that is now applied; `present` says that another runner was faster."""
+
+    id: str
+    outcome: Literal["applied", "present", "recorded"]
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a run did, file by file, in order. `advice` is there when something is left to do."""
+
+    files: tuple[AppliedFile, ...] = ()
+    advice: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many files this runner applied itself."""
+        return sum(file.outcome != "present" for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The file that is about to be applied: number `number` of `total`."""
+
+    file: MigrationFile
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the database is as the files say; each problem is a sentence."""
+
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Everything is applied, nothing was edited."""
+        return not self.problems
+
+
+class Migrator:
+    """Brings a database to the state of the files.
+
+    `wait_seconds` bounds the wait for another runner, `lock_timeout_seconds` the wait for a table
+    that the application holds: a statement that queues for a table blocks everybody behind it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        *,
+        wait_seconds: float = 3600.0,
+        lock_timeout_seconds: float = 4.0,
+    ) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._wait_seconds = wait_seconds
+        self._lock_timeout_seconds = lock_timeout_seconds
+
+    def plan(self) -> Plan:
+        """What `apply` would do, and what it would refuse; changes nothing."""
+        with self._door() as door:
+            return self._compared(door, read_journal(door.look()))
+
+    def verify(self) -> Verdict:
+        """Whether everything is applied and nothing was edited since; changes nothing."""
+        plan = self.plan()
+        pending = (f"{file.source} is not applied; run: pulsebase db migrate" for file in plan.pending)
+        return Verdict(problems=(*plan.refusals, *pending))
+
+    def apply(self, progress: Callable[[Step], None] | None = None) -> Applied:
+        """Apply all pending files in order, each in one transaction.
+
+        Raises MigrationError before anything is applied when the plan has refusals, and when a
+        file fails: then the files before it are applied, of it nothing.
+        """
+        with self._door() as door:
+            journal = read_journal(door.look())
+            plan = self._compared(door, journal)
+            _refuse(plan)
+            if not plan.pending:
+                return Applied()
+            journal = self._prepared(door, journal)
+            files = tuple(self._applied(door, journal, plan.pending, progress))
+            return Applied(files=files, advice=self._advice(door, plan.pending))
+
+    def baseline(self, up_to: str) -> Applied:
+        """Record the files up to the id (or number) `up_to` as applied without running them."""
+        with self._door() as door:
+            journal = read_journal(door.look())
+            plan = self._compared(door, journal)
+            files = _until(self._catalog.files, up_to)
+            pending = [file for file in files if file in plan.pending]
+            if not pending:
+                return Applied()
+            journal = self._prepared(door, journal)
+            return Applied(tuple(self._recorded(door, journal, file) for file in pending))
+
+    def _compared(self, door: Door, journal: Journal) -> Plan:
+        return compare(self._catalog, journal, over_https=door.over_https)
+
+    def _prepared(self, door: Door, journal: Journal) -> Journal:
+        if journal.complete:
+            return journal
+        self._sent(door, envelope.prepare(door.manner))
+        return read_journal(door.look())
+
+    def _applied(
+        self,
+        door: Door,
+        journal: Journal,
+        files: Sequence[MigrationFile],
+        progress: Callable[[Step], None] | None,
+    ) -> Iterator[AppliedFile]:
+        for number, file in enumerate(files, 1):
+            if progress:
+                progress(Step(file=file, number=number, total=len(files)))
+            if file.transaction:
+                yield self._file(door, journal, file)
+            else:
+                yield self._outside(door, journal, file)
+
+    def _file(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
+        sent = envelope.apply(
+            file,
+            manner=door.manner,
+            record=record_statement(file, journal, duration=_DURATION),
+            lock_timeout_seconds=self._lock_timeout_seconds,
+        )
+        try:
+            answer = self._sent(door, sent, file)
+        except (MigrationError, LockTimeoutError, SerializationError) as error:
+            # It may have failed because another runner did it: then it is done.
+            if self._is_recorded(door, file):
+                return AppliedFile(file.id, "present")
+            raise MigrationError(str(error)) from error
+        return _applied_file(file, answer)
+
+    def _recorded(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
+        sent = envelope.apply(
+            file,
+            manner=door.manner,
+            record=record_statement(file, journal, duration="null"),
+            lock_timeout_seconds=self._lock_timeout_seconds,
+            execute=False,
+        )
+        answer = self._sent(door, sent, file)
+        outcome: Literal["present", "recorded"] = (
+            "present" if answer.get("outcome") == "present" else "recorded"
+        )
+        return AppliedFile(file.id, outcome)
+
+    def _outside(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
+        from pulsebase.migrations.outside import apply_outside
+
+        if not isinstance(door, DirectDoor):  # the plan has refused it
+            raise MigrationError(f"{file.source} needs a direct connection")
+        raise NotImplementedError
+
+    def _sent(
+        self, door: Door, sent: Envelope, file: MigrationFile | None = None
+    ) -> Mapping[str, Any]:
+        """Send until the lock was ours; a file that met a lock of the application tries again."""
+        deadline = time.monotonic() + self._wait_seconds
+        attempt = 0
+        for pause in pauses():
+            try:
+                answer = door.send(sent, file)
+            except (LockTimeoutError, SerializationError):
+                attempt += 1
+                if attempt >= _ATTEMPTS:
+                    raise
+            else:
+                if answer.get("outcome") != "busy":
+                    return answer
+            if time.monotonic() > deadline:
+                raise MigrationError(busy_message(self._wait_seconds))
+            time.sleep(pause)
+        raise AssertionError("pauses() does not end")
+
+    def _is_recorded(self, door: Door, file: MigrationFile) -> bool:
+        records = read_journal(door.look()).records
+        return any(record.id == file.id and record.checksum == file.checksum for record in records)
+
+    def _advice(self, door: Door, files: Sequence[MigrationFile]) -> str:
+        return ""
+
+    @contextmanager
+    def _door(self) -> Iterator[Door]:
+        transport = self._connection.transport
+        if isinstance(transport, DirectTransport):
+            with transport.connection() as connection:
+                yield DirectDoor(connection, transport)
+        else:
+            msg = "migrations need a connection of their own; give a URL, not an application's connection"
+            raise MigrationError(msg)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between two looks at a lock: short at first, and never the same for two runners."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+
+
+def busy_message(wait_seconds: float) -> str:
+    """What to say when another runner does not come to an end."""
+    return (
+        f"another migration has been running for more than {wait_seconds:g} s; wait for it, or look "
+        "for its session with: select * from pg_stat_activity where application_name = 'pulsebase'"
+    )
+
+
+def _refuse(plan: Plan) -> None:
+    if plan.refusals:
+        raise MigrationError("\n".join(plan.refusals))
+
+
+def _applied_file(file: MigrationFile, answer: Mapping[str, Any]) -> AppliedFile:
+    if answer.get("outcome") == "present":
+        return AppliedFile(file.id, "present")
+    return AppliedFile(file.id, "applied", answer.get("duration_ms"))
+
+
+def _until(files: Sequence[MigrationFile], up_to: str) -> list[MigrationFile]:
+    wanted = up_to.removesuffix(".sql")
+    for index, file in enumerate(files):
+        if wanted in {file.id, f"{file.number:03d}"}:
+            return list(files[: index + 1])
+    raise MigrationError(f"there is no migration {up_to}; give its number or its name, like 012")
