@@ -1,0 +1,107 @@
+"""`pulsebase check`: every service once, recorded, and the worst status as the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pulsebase.cli.live import COLUMNS, row_of
+from pulsebase.cli.options import HealthCommand, current_options
+from pulsebase.cli.output import (
+    exit_code,
+    print_error,
+    print_json,
+    print_table,
+    status_cell,
+    worst,
+)
+from pulsebase.cli.watching import (
+    config_option,
+    make_ready,
+    open_door,
+    read_configuration,
+    target_of,
+)
+from pulsebase.errors import PulsebaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pulsebase.cli.output import Cell
+    from pulsebase.models.health_check import NewHealthCheck
+    from pulsebase.monitor.configuration import Configuration, Service
+    from pulsebase.settings import Target
+
+@click.command(cls=HealthCommand)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@config_option
+def check(names: tuple[str, ...], path: Path) -> None:
+    """Probe every service of the configuration file once, or only those NAMEd, and record it.
+
+    \b
+    Exit codes: 0 all healthy, 1 the worst is degraded, 2 one is down,
+    3 unknown: a probe broke, or what was seen could not be recorded.
+    """
+    configuration = read_configuration(path)
+    services = _chosen(configuration, names)
+    target = target_of(configuration, current_options())
+    checks, trouble = asyncio.run(_check(services, target))
+    _show(checks)
+    if trouble:
+        print_error(f"nothing was recorded: {trouble}")
+    statuses = [check.status if check else "unknown" for check in checks.values()]
+    raise SystemExit(exit_code(worst([*statuses, "unknown"] if trouble else statuses)))
+
+
+def _chosen(configuration: Configuration, names: Sequence[str]) -> list[Service]:
+    by_name = {service.name: service for service in configuration.services}
+    for name in names:
+        if name not in by_name:
+            near = difflib.get_close_matches(name, by_name, n=1)
+            advice = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(by_name)}"
+            msg = f'the configuration file has no service "{name}"; {advice}'
+            raise click.UsageError(msg)
+    return [by_name[name] for name in dict.fromkeys(names)] or list(by_name.values())
+
+
+async def _check(
+    services: Sequence[Service], target: Target
+) -> tuple[dict[str, NewHealthCheck | None], str | None]:
+    from pulsebase.monitor.monitor import check_once, record
+
+    checks = await check_once(services)
+    try:
+        async with open_door(target) as connection:
+            if trouble := await make_ready(connection, target):
+                return checks, trouble
+            await record(connection, [check for check in checks.values() if check])
+    except PulsebaseError as error:
+        return checks, str(error)
+    return checks, None
+
+
+def _show(checks: dict[str, NewHealthCheck | None]) -> None:
+    if current_options().json:
+        print_json([_document(name, check) for name, check in checks.items()])
+        return
+    broken: list[Cell] = [status_cell("unknown"), "", "", "the probe broke; see the log"]
+    print_table(
+        COLUMNS, [row_of(check) if check else [name, *broken] for name, check in checks.items()]
+    )
+
+
+def _document(name: str, check: NewHealthCheck | None) -> dict[str, Any]:
+    if check is None:
+        return {"service_name": name, "status": "unknown"}
+    return {
+        "id": str(check.id),
+        "service_name": name,
+        "status": check.status,
+        "latency_ms": check.latency_ms,
+        "checked_at": check.checked_at.isoformat(),
+        "probe_details": check.probe_details,
+    }
