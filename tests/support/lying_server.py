@@ -1,0 +1,121 @@
+"""A small HTTP(S) server on a free local port that answers with whatever bytes it is told to.
+
+It knows no HTTP beyond the end of a request's head, so that it can break every rule of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import subprocess
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
+class LyingServer:
+    """Serves one behaviour and remembers what it was asked, one entry for each connection."""
+
+    def __init__(self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> None:
+        self._behaviour = behaviour
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.requests: list[bytes] = []
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The address of its root."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            request = await reader.readuntil(b"\r\n\r\n")
+            self.requests.append(request)
+            await self._behaviour(reader, writer, request)
+            await writer.drain()
+        writer.close()
+
+
+def says(answer: bytes) -> Behaviour:
+    """Answer with these bytes, then close."""
+
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(answer)
+
+    return behave
+
+
+def answers(body: bytes = b"ok", *, status: str = "200 OK", headers: str = "") -> Behaviour:
+    """Answer correctly."""
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+    return says(head.encode("latin-1") + body)
+
+
+def repeats(head: bytes, chunk: bytes) -> Behaviour:
+    """Say the head, then the chunk for as long as somebody listens."""
+
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(head)
+        while True:
+            writer.write(chunk)
+            await writer.drain()
+
+    return behave
+
+
+def stalls(head: bytes = b"") -> Behaviour:
+    """Say the head, and then nothing for as long as the client waits."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(head)
+        await writer.drain()
+        await reader.read()
+
+    return behave
+
+
+def resets(head: bytes = b"") -> Behaviour:
+    """Say the head, then break the connection."""
+
+    async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(head)
+        await writer.drain()
+        endpoint = writer.get_extra_info("socket")
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    return behave
+
+
+def make_certificate(folder: Path, *arguments: str) -> tuple[Path, Path]:
+    """Make a self-signed certificate with the `openssl` program; return certificate and key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *files, *arguments], check=True, capture_output=True)  # noqa: S603
+    return certificate, key
