@@ -9,6 +9,7 @@ import json
 import operator
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -17,32 +18,38 @@ from pulsebase.errors import InvalidValueError, MalformedResponseError
 from pulsebase.transports.request import JsonText, decode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 
 LARGEST_INTEGER = 2_147_483_647
 LARGEST_PAGE = 1000
 LARGEST_OBJECT_BYTES = 65_536
+DEEPEST_OBJECT = 100
 FUTURE_TOLERANCE = timedelta(minutes=5)
 
 _SERVICE_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}")
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 _SERVICE_NAME_RULE = "1 to 100 characters without control characters"
+_JSON_RULE = "JSON: texts, finite numbers, booleans, None, lists and dicts with text keys"
+
+# Python writes floats from here on with an exponent; decode_json reads whole numbers up to there.
+_SHORTENED_FLOAT = 1e16
+_LARGEST_WHOLE_FLOAT = 2.0**63
 
 
 def service_name(value: object, field: str = "service_name") -> str:
     """The name, if it is 1 to 100 characters without control characters or lone surrogates."""
     if not isinstance(value, str) or not _SERVICE_NAME.fullmatch(value):
         raise InvalidValueError(field, value, _SERVICE_NAME_RULE)
-    return value
+    return str.__str__(value)  # the text itself: `str` of an Enum's member is its name
 
 
 def one_of(field: str, value: object, allowed: tuple[str, ...]) -> str:
     """The value, if it is one of the allowed texts."""
     if not isinstance(value, str) or value not in allowed:
         raise InvalidValueError(field, value, f"one of {', '.join(allowed)}")
-    return str(value)
+    return str.__str__(value)
 
 
 def whole_number(field: str, value: object, lowest: int, highest: int) -> int:
@@ -51,7 +58,7 @@ def whole_number(field: str, value: object, lowest: int, highest: int) -> int:
     if isinstance(value, bool):
         raise InvalidValueError(field, value, bound)
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # the question is whether it can
+        number = int(operator.index(value))  # type: ignore[arg-type]  # can it? that is the question
     except TypeError:
         raise InvalidValueError(field, value, bound) from None
     if not lowest <= number <= highest:
@@ -94,7 +101,7 @@ def optional(check: Callable[[str, object], T], field: str, value: object) -> T 
 def past_instant(field: str, value: object) -> str:
     """An aware datetime, not more than five minutes in the future, as ISO 8601 text in UTC."""
     text = instant(field, value)
-    if isinstance(value, datetime) and value - FUTURE_TOLERANCE > datetime.now(UTC):
+    if isinstance(value, datetime) and value > datetime.now(UTC) + FUTURE_TOLERANCE:
         raise InvalidValueError(field, text, "at most five minutes in the future")
     return text
 
@@ -118,24 +125,30 @@ def json_object(field: str, value: object) -> JsonText:
     """The JSON text of a dict that PostgreSQL stores and gives back equal.
 
     Refused: what is not JSON (NaN, sets, keys that are not texts), what JSON would change (tuples),
-    NUL characters, lone surrogates, whole numbers beyond 64 bits, more than 64 KiB of text.
+    NUL characters, lone surrogates, whole numbers beyond 64 bits, nesting beyond 100 levels, more
+    than 64 KiB of text as PostgreSQL writes it.
     """
     if not isinstance(value, dict):
         raise InvalidValueError(field, value, "a JSON object (a dict)")
     try:
         text = _ENCODER.encode(value)
         size = len(text.encode())
+        if size <= LARGEST_OBJECT_BYTES and ("e+" in text or "e-" in text):
+            whole = _with_whole_floats(value)
+            text = _ENCODER.encode(whole)
+            size = len(text.encode()) + sum(map(_digits_more, _floats(whole)))
         unchanged = decode_json(text) == value
     except UnicodeEncodeError:
         raise InvalidValueError(field, value, "text without lone surrogates") from None
     except (TypeError, ValueError, RecursionError, OverflowError):
-        rule = "JSON: texts, finite numbers, booleans, None, lists and dicts with text keys"
-        raise InvalidValueError(field, value, rule) from None
+        raise InvalidValueError(field, value, _JSON_RULE) from None
     if size > LARGEST_OBJECT_BYTES:
         raise InvalidValueError(field, value, f"at most {LARGEST_OBJECT_BYTES} bytes of JSON")
     if not unchanged:
         rule = "JSON that reads back equal: lists for tuples, text keys, numbers of 64 bits"
         raise InvalidValueError(field, value, rule)
+    if text.count("{") + text.count("[") > DEEPEST_OBJECT and _deeper(value, DEEPEST_OBJECT):
+        raise InvalidValueError(field, value, f"JSON of at most {DEEPEST_OBJECT} levels")
     if "\\u0000" in text and _has_nul(value):
         raise InvalidValueError(field, value, "text without NUL characters")
     return JsonText(text)
@@ -162,7 +175,7 @@ def decoder(build: Callable[[Mapping[str, Any]], T]) -> Callable[[Any], T]:
     def decode(row: Any) -> T:
         try:
             return build(row)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             msg = f"the answer is not a row of this table ({type(error).__name__}: {error})"
             raise MalformedResponseError(msg) from error
 
@@ -188,10 +201,44 @@ def rows(decode: Callable[[Any], T]) -> Callable[[Any], list[T]]:
 
 def count(answer: Any) -> int:
     """Reads a number of rows."""
-    if not isinstance(answer, int):
+    if not isinstance(answer, int) or isinstance(answer, bool):
         msg = f"the answer is not a number of rows but {type(answer).__name__}"
         raise MalformedResponseError(msg)
     return answer
+
+
+def _with_whole_floats(value: Any) -> Any:
+    """The value with the floats from 1e16 to 64 bits as the whole numbers that they are.
+
+    PostgreSQL writes 1.2345678901234568e+18 as a whole number with two noughts at its end. That
+    would be read as an integer, and as one that the float does not equal.
+    """
+    if isinstance(value, float):
+        return int(value) if _SHORTENED_FLOAT <= abs(value) <= _LARGEST_WHOLE_FLOAT else value
+    if isinstance(value, dict):
+        return {key: _with_whole_floats(item) for key, item in value.items()}
+    return list(map(_with_whole_floats, value)) if isinstance(value, list) else value
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _floats(item)
+
+
+def _digits_more(number: float) -> int:
+    """How many more characters PostgreSQL writes, which knows no exponents: 1e+300 is a 1 and noughts."""
+    text = repr(number)
+    return len(format(Decimal(text), "f")) - len(text) if "e" in text else 0
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(item, levels - 1) for item in items)
 
 
 def _has_nul(value: object) -> bool:
