@@ -1,0 +1,177 @@
+"""Logs of the command line: one renderer for ours, httpx's and psycopg's records.
+
+The library logs through the standard `logging` names and configures nothing; here, and only here,
+the records get their form: JSON lines where stderr is no terminal, readable lines where it is one.
+Every line carries the correlation id of its command (or of the monitor's cycle), and the last
+thing that happens to a line is that keys and passwords are taken out. structlog draws the lines;
+it is imported when there is a first one, which most commands never have.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from structlog.typing import EventDict
+
+    from pulsebase.cli.options import Options
+    from pulsebase.cli.redaction import Redactor
+
+__all__ = ["bind_correlation_id", "command_logged", "configure_logs", "current_correlation_id"]
+
+_CORRELATION_ID: ContextVar[str] = ContextVar("correlation_id", default="")
+_CORRELATION_BYTES: Final = 4
+# These tell of every request at INFO, with its URL; psycopg's pool warns of what we raise anyway.
+_THIRD_PARTIES: Final = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "psycopg": logging.ERROR,
+    "asyncio": logging.ERROR,
+}
+
+_log = logging.getLogger("pulsebase.cli")
+
+
+def bind_correlation_id(correlation_id: str | None = None) -> str:
+    """Give this context (a command, one cycle of the monitor) an id for its log lines.
+
+    A task keeps its own: what is bound inside one asyncio task is not seen outside it.
+    """
+    bound = correlation_id or secrets.token_hex(_CORRELATION_BYTES)
+    _CORRELATION_ID.set(bound)
+    return bound
+
+
+def current_correlation_id() -> str:
+    """The id that this context's log lines carry; empty where none is bound."""
+    return _CORRELATION_ID.get()
+
+
+def configure_logs(
+    level: int, redactor: Redactor, *, verbose: bool = False, json_lines: bool | None = None
+) -> None:
+    """Send every record of `level` and above to stderr; tracebacks only when `verbose`.
+
+    `json_lines` is decided by stderr unless it is given. A second call replaces the first.
+    """
+    as_json = not sys.stderr.isatty() if json_lines is None else json_lines
+    handler = _Handler()
+    handler.setFormatter(_LazyFormatter(redactor, as_json=as_json, verbose=verbose))
+    root = logging.getLogger()
+    for former in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("pulsebase").setLevel(level)
+    for name, quietest in _THIRD_PARTIES.items():
+        logging.getLogger(name).setLevel(min(quietest, logging.WARNING) if verbose else quietest)
+    logging.captureWarnings(capture=True)
+
+
+@contextmanager
+def command_logged(
+    command: str, options: Options, *, level: int = logging.WARNING
+) -> Iterator[None]:
+    """Configure the logs for one command and tell at DEBUG when it began and ended."""
+    from pulsebase.cli.redaction import Redactor
+
+    redactor = Redactor.for_process(urls=[options.url], keys=[options.key])
+    configure_logs(logging.DEBUG if options.verbose else level, redactor, verbose=options.verbose)
+    bind_correlation_id()
+    began = time.monotonic()
+    _log.debug("%s begins", command)
+    try:
+        yield
+    except Exception as error:
+        # With its traceback, which only a verbose log shows: the user gets one line.
+        _log.debug("%s: %s", command, type(error).__name__, exc_info=True)
+        raise
+    finally:
+        _log.debug("%s ends after %d ms", command, round((time.monotonic() - began) * 1000))
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to the stderr of the moment; a closed pipe there is nobody's error."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
+        """Lose the line rather than print a traceback about logging."""
+
+
+class _LazyFormatter(logging.Formatter):
+    """Hands every record to structlog, which is imported for the first one."""
+
+    def __init__(self, redactor: Redactor, *, as_json: bool, verbose: bool) -> None:
+        super().__init__()
+        self._redactor = redactor
+        self._as_json = as_json
+        self._verbose = verbose
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, or with a traceback several."""
+        if self._formatter is None:
+            self._formatter = self._made()
+        return self._formatter.format(record)
+
+    def _made(self) -> logging.Formatter:
+        import structlog
+
+        from pulsebase.cli.output import use_color
+
+        renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
+        if not self._as_json:
+            renderer = structlog.dev.ConsoleRenderer(colors=use_color())
+        shared = [
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _add_correlation_id,
+            structlog.processors.format_exc_info if self._verbose else _without_traceback,
+            self._redact,
+        ]
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+
+    def _redact(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        """The last line of defence: whatever is in the record, no key or password leaves."""
+        from pulsebase.cli.text import clean_lines
+
+        hidden = {
+            key: self._redactor.value(value)
+            for key, value in event.items()
+            if not key.startswith("_")
+        }
+        kept = {key: value for key, value in event.items() if key.startswith("_")}
+        if not self._as_json:
+            hidden = {
+                key: clean_lines(value) if isinstance(value, str) else value
+                for key, value in hidden.items()
+            }
+        return {**hidden, **kept}
+
+
+def _add_correlation_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    event["correlation_id"] = current_correlation_id() or "none"
+    return event
+
+
+def _without_traceback(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    failure = event.pop("exc_info", None)
+    if isinstance(failure, tuple) and failure[0] is not None:
+        event["error"] = failure[0].__name__
+    event.pop("stack_info", None)
+    return event
