@@ -151,10 +151,9 @@ def _encoded(value: str | int) -> str:
 
 def read(response: Response) -> Any:
     """The JSON of a good answer; raises the typed error of any other."""
-    status = HTTPStatus(response.status_code) if response.status_code < 520 else None
-    if status == HTTPStatus.NO_CONTENT:
+    if response.status_code == HTTPStatus.NO_CONTENT:
         return None
-    if status is None or not status.is_success:
+    if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
         raise typed_error(response)
     try:
         return decode_json(response.content)
