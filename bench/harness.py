@@ -23,7 +23,7 @@ class Comparison:
     unit: str
     ours: Sequence[float]
     theirs: Sequence[float]
-    target: float
+    target: float | None
     less_is_better: bool = False
 
     @property
@@ -32,8 +32,10 @@ class Comparison:
         return [mine / other for mine, other in zip(self.ours, self.theirs, strict=True)]
 
     @property
-    def met(self) -> bool:
-        """Whether the median ratio reaches the target."""
+    def met(self) -> bool | None:
+        """Whether the median ratio reaches the target; None where there is none."""
+        if self.target is None:
+            return None
         median = statistics.median(self.ratios)
         return median <= self.target if self.less_is_better else median >= self.target
 
@@ -65,8 +67,13 @@ def show(comparisons: Sequence[Comparison]) -> None:
             f"{statistics.median(line.theirs):,.4g}",
             f"{statistics.median(ratios):.2f}",
             f"{min(ratios):.2f}–{max(ratios):.2f}",
-            f"{'≤' if line.less_is_better else '≥'} {line.target:g}",
-            "yes" if line.met else "NO",
+            _target(line),
+            {True: "yes", False: "NO", None: ""}[line.met],
         )
     width = None if sys.stdout.isatty() else 160
     Console(width=width).print(table)
+
+
+def _target(line: Comparison) -> str:
+    sign = "≤" if line.less_is_better else "≥"
+    return "" if line.target is None else f"{sign} {line.target:g}"
