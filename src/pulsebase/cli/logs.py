@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from structlog.typing import EventDict
+    from structlog.typing import EventDict, Processor
 
     from pulsebase.cli.options import Options
     from pulsebase.cli.redaction import Redactor
@@ -132,7 +132,7 @@ class _LazyFormatter(logging.Formatter):
         renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True)
         if not self._as_json:
             renderer = structlog.dev.ConsoleRenderer(colors=use_color())
-        shared = [
+        shared: list[Processor] = [
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),

@@ -77,7 +77,8 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        # click declares it for the class, and reads it from the error at hand.
+        self.exit_code = exit_code  # type: ignore[misc]
 
 
 def unexpected(error: BaseException) -> str:
@@ -94,7 +95,7 @@ def current_options() -> Options:
     return Options(**given)
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(
@@ -110,7 +111,7 @@ class _Duration(click.ParamType):
             self.fail(f"{value!r} {error}", param, ctx)
 
 
-class _Instant(click.ParamType):
+class _Instant(click.ParamType[datetime]):
     """A duration before now, or ISO 8601 with a time zone: no time zone is ever guessed."""
 
     name = "time"

@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
@@ -204,7 +205,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Progress]:
     parts = [bars.TextColumn("{task.description}", markup=False), bars.TextColumn(count)]
     if total:
         parts.insert(1, bars.BarColumn())  # type: ignore[arg-type]  # a list of columns of any kind
-    with bars.Progress(*parts, bars.TimeElapsedColumn(), console=console, transient=True) as bar:
+    with bars.Progress(*parts, bars.TimeElapsedColumn(), console=console(sys.stderr), transient=True) as bar:
         yield Progress(bar, bar.add_task(clean(description), total=total))
 
 
@@ -223,6 +224,8 @@ def _plain(value: Any) -> Any:
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
+        case float() if not isfinite(value):
+            return str(value)  # 1e400 in a JSON column is a number to PostgreSQL alone
         case UUID() | PurePath():
             return str(value)
         case _ if is_dataclass(value) and not isinstance(value, type):

@@ -23,8 +23,8 @@ _FORMS: Final = (
     re.compile(r"sb_secret_[\w-]+", re.ASCII),
     re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?", re.ASCII),
     re.compile(r"(?i)(?<=\bbearer )\s*[^\s\"',;]+"),
-    # The password of a URL reaches to the last @ of its authority: it may hold an @ itself.
-    re.compile(r"(?<=://)[^\s/?#\"']*(?=@)"),
+    # The password of a URL reaches to the last @: people forget to escape what it holds.
+    re.compile(r"(?<=://)[^\s/?#:@]*:[^\s\"']*(?=@)"),
     re.compile(r"(?i)(?<![a-z])(?:password|passwd|pwd|sslpassword)\s*=\s*('[^']*'|[^\s&'\"]+)"),
     re.compile(r"(?i)(?:authorization|apikey)['\"]?\s*[:=]\s*(?:(?:basic|bearer)\s+)?[^\s,;]+"),
 )
