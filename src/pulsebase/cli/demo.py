@@ -93,7 +93,8 @@ async def _demo(target: Target, urls: Sequence[str], duration: timedelta | None)
             await show_while_running(monitor, "Ctrl-C ends")
             if ending:
                 ending.cancel()
-        print_line("\nwhat the database remembers:")
+        print_line("")
+        print_line("what the database remembers:")
         print_table(_SUMMARY, await _summary(connection))
 
 
