@@ -35,7 +35,8 @@ secret_key = "{service_key}"
 class LiteServer:
     """`@supabase/lite` over one database, which has Supabase's roles.
 
-    It reads the schema only when it starts: `restart` after a migration.
+    It reads the schema once, for the first request: `restart` after a migration. Functions run as
+    the key's role; tables are read as the superuser, so row level security counts, grants do not.
     """
 
     def __init__(self, database_url: str) -> None:

@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 class LyingServer:
     """Serves one behaviour and remembers what it was asked, one entry for each connection."""
 
-    def __init__(self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, patient: bool = True
+    ) -> None:
         self._behaviour = behaviour
         self._tls = tls
+        # One who is not answers to the first byte of a TLS handshake.
+        self._patient = patient
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[bytes] = []
+        self.asked = asyncio.Event()
         self.port = 0
 
     @property
@@ -37,7 +42,9 @@ class LyingServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1024
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -53,9 +60,11 @@ class LyingServer:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
+        broken = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*broken):
+            request = await reader.readuntil(b"\r\n\r\n" if self._patient else b"\x16")
             self.requests.append(request)
+            self.asked.set()
             await self._behaviour(reader, writer, request)
             await writer.drain()
         writer.close()
@@ -110,6 +119,24 @@ def resets(head: bytes = b"") -> Behaviour:
         writer.transport.abort()
 
     return behave
+
+
+def make_expired_certificate(folder: Path, subject: str) -> tuple[Path, Path]:
+    """Make a certificate that ended in 2020, with any version of the `openssl` program."""
+    certificate, key = make_certificate(folder)
+    (folder / "ca.cnf").write_text(
+        "[ca]\ndefault_ca = it\n[it]\ndatabase = index\nserial = serial\nnew_certs_dir = .\n"
+        f"default_md = sha256\npolicy = any\n[any]\n[ext]\nsubjectAltName = {subject}\n"
+    )
+    (folder / "index").write_text("")
+    (folder / "serial").write_text("01")
+    request = ["openssl", "req", "-new", "-key", str(key), "-subj", "/CN=test", "-out", "csr.pem"]
+    dates = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"]
+    sign = ["openssl", "ca", "-batch", "-selfsign", "-notext", "-config", "ca.cnf", *dates]
+    files = ["-extensions", "ext", "-keyfile", str(key), "-in", "csr.pem", "-out", str(certificate)]
+    for command in (request, [*sign, *files]):
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)  # noqa: S603
+    return certificate, key
 
 
 def make_certificate(folder: Path, *arguments: str) -> tuple[Path, Path]:
