@@ -245,7 +245,7 @@ class Command(click.Command):
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record:
                 (shared if option.name in self.shared else own).append(record)
         for title, records in (("Options", own), ("Common options", shared)):
