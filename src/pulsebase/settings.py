@@ -13,10 +13,11 @@ SUPABASE_SERVICE_KEY, in this order.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pulsebase.errors import ConfigurationError
 
@@ -34,6 +35,8 @@ KEY_VARIABLES = (
 EMBEDDED = "embedded://"
 
 _TRANSACTION_POOLER_PORT = 6543
+_PORT = re.compile(r":(\d{1,5})$")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 # Other tools put their own words into DATABASE_URL; libpq refuses what it does not know.
 _FOREIGN_PARAMETERS = frozenset(
     {"pgbouncer", "connection_limit", "pool_timeout", "schema", "statement_cache_size", "supa"}
@@ -57,13 +60,16 @@ class Target:
 
     @property
     def address(self) -> str:
-        """`host:port` (or the folder of the embedded server), for messages."""
+        """`host:port` (or the folder of a socket or of the embedded server), for messages."""
         if self.scheme == "embedded":
             return self.url
         parts = urlsplit(self.url)
         default_port = {"https": 443, "http": 80}.get(parts.scheme, 5432)
-        socket_folder = dict(parse_qsl(parts.query)).get("host")
-        return socket_folder or f"{parts.hostname or 'localhost'}:{parts.port or default_port}"
+        hosts = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
+        if hosts.startswith("/"):
+            return hosts
+        named = (hosts or "localhost").split(",")
+        return ",".join(host if _port(host) else f"{host}:{default_port}" for host in named)
 
     def __str__(self) -> str:
         """The URL without user, password and parameters."""
@@ -116,21 +122,53 @@ def _normalized(source: str, text: str) -> tuple[str, bool]:
     """The URL in our spelling, and whether a transaction pooler stands behind it."""
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError:
-        msg = f"{source} is not a URL that can be read; expected postgresql://user@host:5432/name"
-        raise ConfigurationError(msg) from None
+        raise _unreadable(source) from None
     scheme = parts.scheme.partition("+")[0].lower()
     match scheme:
         case "embedded":
             return text, False
-        case "http" | "https" if parts.hostname:
-            return text.rstrip("/"), False
+        case "http" | "https":
+            return _web_address(source, parts), False
+        case "postgres" | "postgresql" if "://" in text and not _UNPRINTABLE.search(text):
+            return _postgres_url(parts)
         case "postgres" | "postgresql":
-            pairs = parse_qsl(parts.query, keep_blank_values=True)
-            kept = urlencode([pair for pair in pairs if pair[0] not in _FOREIGN_PARAMETERS])
-            pooler = port == _TRANSACTION_POOLER_PORT or ("pgbouncer", "true") in pairs
-            return urlunsplit(parts._replace(scheme="postgresql", query=kept)), pooler
-    shown = f"{scheme}:" if scheme and scheme.isalnum() else "nothing usable"
+            raise _unreadable(source)
+    shown = f"{scheme}:" if scheme.isalnum() and "://" in text else "nothing usable"
     msg = f"{source} starts with {shown}; pulsebase speaks postgresql://, https:// and embedded://"
     raise ConfigurationError(msg)
+
+
+def _web_address(source: str, parts: SplitResult) -> str:
+    try:
+        usable = bool(parts.hostname) and not _UNPRINTABLE.search(parts.geturl())
+        parts.port  # noqa: B018 -- raises when it is no number
+    except ValueError:
+        raise _unreadable(source) from None
+    if not usable:
+        raise _unreadable(source)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # httpx would log them, and no server of this kind reads them.
+        msg = f"{source} must be scheme, host and path only; give the key by {KEY_VARIABLES[1]} or --key"
+        raise ConfigurationError(msg)
+    return parts.geturl().rstrip("/")
+
+
+def _postgres_url(parts: SplitResult) -> tuple[str, bool]:
+    # The text of each parameter stays as it is: libpq does not read a "+" as a space.
+    pairs = [pair for pair in parts.query.split("&") if pair]
+    kept = [pair for pair in pairs if pair.partition("=")[0] not in _FOREIGN_PARAMETERS]
+    query = f"?{'&'.join(kept)}" if kept else ""
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    pooler = _TRANSACTION_POOLER_PORT in map(_port, hosts) or "pgbouncer=true" in pairs
+    return f"postgresql://{parts.netloc}{parts.path}{query}", pooler
+
+
+def _port(host: str) -> int | None:
+    found = _PORT.search(host)
+    return int(found[1]) if found else None
+
+
+def _unreadable(source: str) -> ConfigurationError:
+    msg = f"{source} is not a URL that can be read; expected postgresql://user@host:5432/name"
+    return ConfigurationError(msg)

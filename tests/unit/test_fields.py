@@ -44,6 +44,13 @@ class Nowhere(tzinfo):
     def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
         """Say nothing."""
 
+    def dst(self, moment: datetime | None, /) -> timedelta | None:
+        """Say nothing."""
+
+    def tzname(self, moment: datetime | None, /) -> str:
+        """Its name."""
+        return "nowhere"
+
 
 def refused(check: Any, *arguments: Any) -> InvalidValueError:
     with pytest.raises(InvalidValueError) as caught:
