@@ -12,7 +12,7 @@ A connection drives any of the three; verbs.py turns the values into verbs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
@@ -56,7 +56,7 @@ class Many(Generic[T]):
 class Pages(Generic[R]):
     """Rows in pages of at most `size`: `page(last)` asks for those that follow the row `last`."""
 
-    page: Callable[[R | None], Call[Sequence[R]]]
+    page: Callable[[R | None], Call[list[R]]]
     size: int
 
 
@@ -110,15 +110,15 @@ class Connection:
             return self.execute(step)
         if not isinstance(self.transport, PipeliningTransport):
             return [self.execute(call) for call in step.calls]
-        sent: list[Call[Any]] = []
+        flight = _Flight(step.calls)
         try:
-            answers = self.transport.send_many(_remembered(step.calls, sent))
+            answers = self.transport.send_many(flight.requests())
         except DatabaseError as error:
-            if not (self.transport.retries and error.retryable):
-                raise
+            if not (self.transport.retries and error.retryable) or flight.failure:
+                raise flight.failure or error  # noqa: TRY201 -- the caller's own error, if it is one
             # Nothing of the pipeline's transaction is there, or all of it: both are safe to repeat.
-            return [self.execute(call) for call in (*sent, *step.calls)]
-        return [call.decode(answer) for call, answer in zip(sent, answers, strict=True)]
+            return [self.execute(call) for call in flight.remaining()]
+        return flight.decoded(answers)
 
     def __enter__(self) -> Self:
         """The connection itself."""
@@ -182,14 +182,14 @@ class AsyncConnection:
             return await self.execute(step)
         if not isinstance(self.transport, AsyncPipeliningTransport):
             return [await self.execute(call) for call in step.calls]
-        sent: list[Call[Any]] = []
+        flight = _Flight(step.calls)
         try:
-            answers = await self.transport.send_many(_remembered(step.calls, sent))
+            answers = await self.transport.send_many(flight.requests())
         except DatabaseError as error:
-            if not (self.transport.retries and error.retryable):
-                raise
-            return [await self.execute(call) for call in (*sent, *step.calls)]
-        return [call.decode(answer) for call, answer in zip(sent, answers, strict=True)]
+            if not (self.transport.retries and error.retryable) or flight.failure:
+                raise flight.failure or error  # noqa: TRY201 -- the caller's own error, if it is one
+            return [await self.execute(call) for call in flight.remaining()]
+        return flight.decoded(answers)
 
     async def __aenter__(self) -> Self:
         """The connection itself."""
@@ -205,11 +205,34 @@ class AsyncConnection:
         await self.close()
 
 
-def _remembered(calls: Iterable[Call[Any]], sent: list[Call[Any]]) -> Iterator[Request]:
-    """The requests of the calls, made while they are sent; the calls stay in `sent`."""
-    for call in calls:
-        sent.append(call)
-        yield call.request
+class _Flight:
+    """The calls of a pipeline, made while they are sent, and the error if making one failed."""
+
+    def __init__(self, calls: Iterable[Call[Any]]) -> None:
+        self._calls = iter(calls)
+        self.sent: list[Call[Any]] = []
+        self.failure: Exception | None = None
+
+    def requests(self) -> Iterator[Request]:
+        """The requests of the calls; the calls stay in `sent`."""
+        try:
+            for call in self._calls:
+                self.sent.append(call)
+                yield call.request
+        except Exception as error:
+            # The caller's own iterable failed. It cannot be read again, so what came of it so far
+            # must not pass for the whole.
+            self.failure = error
+            raise
+
+    def remaining(self) -> Iterator[Call[Any]]:
+        """All calls one by one, those that were sent before as well."""
+        yield from self.sent
+        yield from self._calls
+
+    def decoded(self, answers: Iterable[Any]) -> list[Any]:
+        """What the answers mean."""
+        return [call.decode(answer) for call, answer in zip(self.sent, answers, strict=True)]
 
 
 def connect(

@@ -13,9 +13,11 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from functools import lru_cache, update_wrapper
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from uuid import UUID
 
 from pulsebase.connection import AsyncConnection, Call, Connection, Pages, Steps
 from pulsebase.settings import Target, resolve
@@ -33,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SHARED_TRANSPORTS = 8
+_VALUES = (str, UUID, timedelta)  # what the verbs take by position
 
 
 class operation(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
@@ -48,9 +51,10 @@ class operation(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
     def __call__(self, door: SyncDoor, /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
     def __call__(self, door: AsyncDoor, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
-    def __call__(self, door: Any = None, /, *args: Any, **kwargs: Any) -> Any:
-        """Carry the call out over `door`, or over the environment's connection."""
-        return door_of(door).execute(self.call(*args, **kwargs))
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Carry the call out over the door given first, or over the environment's connection."""
+        door, rest = _door_and_rest(args)
+        return door.execute(self.call(*rest, **kwargs))
 
 
 class procedure(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
@@ -66,9 +70,10 @@ class procedure(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
     def __call__(self, door: SyncDoor, /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
     def __call__(self, door: AsyncDoor, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
-    def __call__(self, door: Any = None, /, *args: Any, **kwargs: Any) -> Any:
-        """Carry the steps out over `door`, or over the environment's connection."""
-        return door_of(door).run(self.steps(*args, **kwargs))
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Carry the steps out over the door given first, or over the environment's connection."""
+        door, rest = _door_and_rest(args)
+        return door.run(self.steps(*rest, **kwargs))
 
 
 class stream(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
@@ -86,9 +91,10 @@ class stream(Generic[P, T]):  # noqa: N801 -- a decorator, written as one
     def __call__(
         self, door: AsyncDoor, /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncIterator[T]: ...
-    def __call__(self, door: Any = None, /, *args: Any, **kwargs: Any) -> Any:
-        """Iterate over `door`, or over the environment's connection."""
-        return door_of(door).iterate(self.pages(*args, **kwargs))
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Iterate over the door given first, or over the environment's connection."""
+        door, rest = _door_and_rest(args)
+        return door.iterate(self.pages(*rest, **kwargs))
 
 
 def using(connection: Any) -> Any:
@@ -104,6 +110,16 @@ def using(connection: Any) -> Any:
     return AsyncConnection(transport) if asynchronous else Connection(transport)
 
 
+def _door_and_rest(arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The connection to use, and the verb's own arguments.
+
+    Without a connection a verb's first argument comes first: an id, a name or an age.
+    """
+    if not arguments or isinstance(arguments[0], _VALUES):
+        return door_of(None), arguments
+    return door_of(arguments[0]), arguments[1:]
+
+
 def door_of(given: Any) -> Any:
     """The connection to use: ours, one made from the application's, or the environment's."""
     if isinstance(given, (Connection, AsyncConnection)):
@@ -114,8 +130,14 @@ def door_of(given: Any) -> Any:
 
 
 @lru_cache(maxsize=_SHARED_TRANSPORTS)
-def _shared_transport(target: Target, process_id: int) -> Transport:  # noqa: ARG001 -- see below
+def _shared_transport(target: Target, process_id: int) -> Transport:
     """The transport of this process for a target; a forked child must not share its sockets."""
     transport = open_transport(target)
-    atexit.register(transport.close)
+    atexit.register(_close_at_exit, transport, process_id)
     return transport
+
+
+def _close_at_exit(transport: Transport, process_id: int) -> None:
+    # A forked child inherits this call too; closing there would end its parent's sessions.
+    if os.getpid() == process_id:
+        transport.close()

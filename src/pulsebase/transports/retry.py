@@ -17,18 +17,11 @@ from pulsebase.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pulsebase.transports.request import Request
-
 log = logging.getLogger("pulsebase.transports")
 
 _ATTEMPTS = 3  # after the first
 _LONGEST_WAIT_SECONDS = 10.0
-_own_wait = tenacity.wait_exponential_jitter(initial=0.1, max=_LONGEST_WAIT_SECONDS, jitter=0.1)
-
-
-def may_repeat(error: DatabaseError, request: Request) -> bool:
-    """Whether the request may be sent again after this error."""
-    return request.repeatable and error.retryable
+_own_wait = tenacity.wait_exponential(multiplier=0.1) + tenacity.wait_random(0, 0.1)
 
 
 def repeat(send: Callable[[], Any], first: DatabaseError) -> Any:
