@@ -10,23 +10,29 @@ from contextlib import contextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from pulsebase.errors import ConfigurationError, database_error
+import psycopg
+
+from pulsebase.errors import ConfigurationError, InvalidDataError, database_error
 from pulsebase.settings import Target
 from pulsebase.transports.postgres import (
     answer,
     send_many_on,
     send_many_on_async,
+    send_on,
+    send_on_async,
     statement,
     translated,
+    typed_error,
 )
 from pulsebase.transports.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import psycopg
-
     from pulsebase.transports.request import AsyncTransport, Transport
+
+
+_SQLALCHEMY_DRIVERS = frozenset({"psycopg", "psycopg_async", "psycopg2"})
 
 
 class PsycopgTransport:
@@ -39,12 +45,14 @@ class PsycopgTransport:
 
     def send(self, request: Request) -> Any:
         """Call one function inside the application's transaction."""
-        with translated():
-            return answer(self._connection.execute(*statement(request)).fetchone())
+        with translated(), _encodable():
+            return send_on(self._connection, request)
 
     def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one savepoint of the application's transaction."""
-        with translated():
+        with translated(), _encodable():
+            if not self._connection.autocommit:
+                self._connection.execute("")  # or psycopg would begin a transaction, and commit it
             return send_many_on(self._connection, requests)
 
     def close(self) -> None:
@@ -61,13 +69,14 @@ class AsyncPsycopgTransport:
 
     async def send(self, request: Request) -> Any:
         """Call one function inside the application's transaction."""
-        with translated():
-            cursor = await self._connection.execute(*statement(request))
-            return answer(await cursor.fetchone())
+        with translated(), _encodable():
+            return await send_on_async(self._connection, request)
 
     async def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one savepoint of the application's transaction."""
-        with translated():
+        with translated(), _encodable():
+            if not self._connection.autocommit:
+                await self._connection.execute("")  # or psycopg would begin one, and commit it
             return await send_many_on_async(self._connection, requests)
 
     async def close(self) -> None:
@@ -84,7 +93,7 @@ class DjangoTransport:
 
     def send(self, request: Request) -> Any:
         """Call one function inside the application's transaction."""
-        with _driver_errors(), self._connection.cursor() as cursor:
+        with _driver_errors(), _encodable(), self._connection.cursor() as cursor:
             cursor.execute(*statement(request))
             return answer(cursor.fetchone())
 
@@ -102,7 +111,7 @@ class SqlalchemyTransport:
 
     def send(self, request: Request) -> Any:
         """Call one function inside the application's transaction."""
-        with _driver_errors():
+        with _driver_errors(), _encodable():
             # Past SQLAlchemy's own types: they would cast every text to VARCHAR.
             sql, parameters = statement(request)
             result = _engine_connection(self._connection).exec_driver_sql(sql, tuple(parameters))
@@ -124,7 +133,7 @@ class AsyncSqlalchemyTransport:
         """Call one function inside the application's transaction."""
         sql, parameters = statement(request)
         connection = _engine_connection(self._connection)
-        with _driver_errors():
+        with _driver_errors(), _encodable():
             connection = await connection if isawaitable(connection) else connection
             result = await connection.exec_driver_sql(sql, tuple(parameters))
             return answer(tuple(result.one()))
@@ -143,6 +152,33 @@ def borrow(connection: Any) -> Transport | AsyncTransport:
         " hand over one of psycopg, SQLAlchemy, Django or supabase, or use pulsebase.connect()"
     )
     raise ConfigurationError(msg)
+
+
+def _django(connection: Any) -> Transport:
+    _require(connection.vendor == "postgresql", f"Django's {connection.vendor}")
+    return DjangoTransport(connection)
+
+
+def _sqlalchemy(connection: Any) -> Transport:
+    _require_driver(connection)
+    return SqlalchemyTransport(connection)
+
+
+def _sqlalchemy_async(connection: Any) -> AsyncTransport:
+    _require_driver(connection)
+    return AsyncSqlalchemyTransport(connection)
+
+
+def _require_driver(connection_or_session: Any) -> None:
+    bound = getattr(connection_or_session, "get_bind", None)
+    dialect = (bound() if bound else connection_or_session).dialect
+    _require(dialect.driver in _SQLALCHEMY_DRIVERS, f"SQLAlchemy's {dialect.name}+{dialect.driver}")
+
+
+def _require(condition: bool, named: str) -> None:  # noqa: FBT001 -- it reads as a sentence
+    if not condition:
+        msg = f"a connection of {named} cannot be used; it must be PostgreSQL's, over psycopg"
+        raise ConfigurationError(msg)
 
 
 def _supabase(client: Any) -> Transport:
@@ -165,13 +201,14 @@ def _supabase_target(client: Any) -> Target:
 _BY_CLASS: dict[str, Callable[[Any], Transport | AsyncTransport]] = {
     "psycopg.Connection": PsycopgTransport,
     "psycopg.AsyncConnection": AsyncPsycopgTransport,
-    "sqlalchemy.Connection": SqlalchemyTransport,
-    "sqlalchemy.Session": SqlalchemyTransport,
-    "sqlalchemy.scoped_session": SqlalchemyTransport,
-    "sqlalchemy.AsyncConnection": AsyncSqlalchemyTransport,
-    "sqlalchemy.AsyncSession": AsyncSqlalchemyTransport,
-    "django.BaseDatabaseWrapper": DjangoTransport,
-    "django.ConnectionProxy": DjangoTransport,
+    "sqlalchemy.Connection": _sqlalchemy,
+    "sqlalchemy.Session": _sqlalchemy,
+    "sqlalchemy.scoped_session": _sqlalchemy,
+    "sqlalchemy.AsyncConnection": _sqlalchemy_async,
+    "sqlalchemy.AsyncSession": _sqlalchemy_async,
+    "sqlalchemy.async_scoped_session": _sqlalchemy_async,
+    "django.BaseDatabaseWrapper": _django,
+    "django.ConnectionProxy": _django,
     "supabase.Client": _supabase,
     "supabase.SyncClient": _supabase,
     "supabase.AsyncClient": _supabase_async,
@@ -189,9 +226,21 @@ def _driver_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        driver_error = getattr(error, "orig", None) or error.__cause__ or error
+        driver_error: Any = getattr(error, "orig", None) or error.__cause__ or error
         code = getattr(driver_error, "sqlstate", None) or getattr(driver_error, "pgcode", None)
+        if code is None and isinstance(driver_error, psycopg.Error):
+            raise typed_error(driver_error) from error
         if code is None:
             raise
         message = getattr(driver_error.diag, "message_primary", None) or str(driver_error)
         raise database_error(message, code=code) from error
+
+
+@contextmanager
+def _encodable() -> Iterator[None]:
+    """Refuse text that the connection's `client_encoding` cannot carry."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        msg = f"the connection's client_encoding ({error.encoding}) cannot carry one of the values"
+        raise InvalidDataError(msg) from error

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import psycopg
 import psycopg_pool
+from psycopg.rows import tuple_row
 
 from pulsebase.errors import (
     AuthenticationError,
     ConfigurationError,
     ConnectTimeoutError,
     DatabaseError,
+    MalformedResponseError,
     UnavailableError,
     database_error,
 )
@@ -57,7 +59,7 @@ class PostgresTransport:
         with self.connection() as connection:
             if self._target.transaction_pooler:
                 return send_many_on(connection, [request], self._local_timeout())[0]
-            return answer(connection.execute(*statement(request)).fetchone())
+            return send_on(connection, request)
 
     def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one transaction, without waiting for each answer."""
@@ -123,8 +125,7 @@ class AsyncPostgresTransport:
         async with self.connection() as connection:
             if self._target.transaction_pooler:
                 return (await send_many_on_async(connection, [request], self._local_timeout()))[0]
-            cursor = await connection.execute(*statement(request))
-            return answer(await cursor.fetchone())
+            return await send_on_async(connection, request)
 
     async def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one transaction, without waiting for each answer."""
@@ -176,6 +177,17 @@ class AsyncPostgresTransport:
         return timeout_statement(self._target, local=True) if pooler else None
 
 
+def send_on(connection: psycopg.Connection[Any], request: Request) -> Any:
+    """Call one function on one connection."""
+    return answer(_cursor(connection).execute(*statement(request)).fetchone())
+
+
+async def send_on_async(connection: psycopg.AsyncConnection[Any], request: Request) -> Any:
+    """Call one function on one connection."""
+    cursor = await _async_cursor(connection).execute(*statement(request))
+    return answer(await cursor.fetchone())
+
+
 def send_many_on(
     connection: psycopg.Connection[Any],
     requests: Iterable[Request],
@@ -185,7 +197,7 @@ def send_many_on(
     with connection.pipeline(), connection.transaction():
         if preamble:
             connection.execute(preamble)
-        cursors = [connection.execute(*statement(request)) for request in requests]
+        cursors = [_cursor(connection).execute(*statement(request)) for request in requests]
     return [answer(cursor.fetchone()) for cursor in cursors]
 
 
@@ -198,8 +210,21 @@ async def send_many_on_async(
     async with connection.pipeline(), connection.transaction():
         if preamble:
             await connection.execute(preamble)
-        cursors = [await connection.execute(*statement(request)) for request in requests]
+        cursors = [
+            await _async_cursor(connection).execute(*statement(request)) for request in requests
+        ]
     return [answer(await cursor.fetchone()) for cursor in cursors]
+
+
+# Cursors of our own kind: a borrowed connection may have others, with rows of any shape.
+def _cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+    return psycopg.Cursor(connection, row_factory=tuple_row)
+
+
+def _async_cursor(
+    connection: psycopg.AsyncConnection[Any],
+) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+    return psycopg.AsyncCursor(connection, row_factory=tuple_row)
 
 
 def statement(request: Request) -> tuple[LiteralString, list[Any]]:
@@ -216,15 +241,19 @@ def statement(request: Request) -> tuple[LiteralString, list[Any]]:
 def _select(function: str, names: tuple[str, ...]) -> LiteralString:
     arguments = ", ".join(f'"{name}" => %s' for name in names)
     # As text: the JSON is ours to decode, whatever adapters a borrowed connection has.
-    return cast("LiteralString", f'select public."{function}"({arguments})::text')
+    select = f'select public."{function}"({arguments})::text'
+    return cast("LiteralString", select)  # type: ignore[redundant-cast]  # not to pyright
 
 
-def answer(row: tuple[Any, ...] | dict[str, Any] | None) -> Any:
-    """The JSON value in the only column of the only row, whatever the row factory made of it."""
-    if row is None:
+def answer(row: tuple[Any, ...] | None) -> Any:
+    """The JSON value in the only column of the only row."""
+    if row is None or row[0] is None:
         return None
-    text = next(iter(row.values())) if isinstance(row, dict) else row[0]
-    return None if text is None else decode_json(text)
+    try:
+        return decode_json(row[0])
+    except RecursionError:
+        msg = "the answer holds JSON that is nested too deeply to be read"
+        raise MalformedResponseError(msg) from None
 
 
 def connect_arguments(target: Target) -> dict[str, Any]:
@@ -233,7 +262,8 @@ def connect_arguments(target: Target) -> dict[str, Any]:
         "conninfo": target.url,
         "autocommit": True,
         "connect_timeout": max(2, round(target.connect_timeout_seconds)),
-        "application_name": "pulsebase",
+        "fallback_application_name": "pulsebase",
+        "client_encoding": "utf8",
         "prepare_threshold": None if target.transaction_pooler else 5,
     }
 
@@ -242,7 +272,8 @@ def timeout_statement(target: Target, *, local: bool) -> LiteralString:
     """The SET that bounds every statement of the session, or of the transaction when local."""
     milliseconds = round(target.statement_timeout_seconds * 1000)
     scope = "local" if local else "session"
-    return cast("LiteralString", f"set {scope} statement_timeout = {milliseconds}")
+    text = f"set {scope} statement_timeout = {milliseconds}"
+    return cast("LiteralString", text)  # type: ignore[redundant-cast]  # not to pyright
 
 
 @contextmanager
