@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SUPABASE_PATH = "/rest/v1"
 _SUPABASE_HOSTS = (".supabase.co", ".supabase.in", ".supabase.red")
 _USER_AGENT = "pulsebase"  # secret keys are refused to anything that looks like a browser
+_SUCCESS, _REDIRECTION = 2, 3  # the first digit of a status
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -61,7 +62,9 @@ class PostgrestTransport:
     def find_base(self) -> str:
         """Ask once whether `/rest/v1` or the bare URL answers, and remember."""
         with translated(self._target):
-            response = self._client.head(f"{self._target.url}{SUPABASE_PATH}/")
+            response = self._client.head(
+                f"{self._target.url}{SUPABASE_PATH}/", timeout=self._target.connect_timeout_seconds
+            )
         self._base = base_for(self._target.url, response)
         return self._base
 
@@ -92,7 +95,9 @@ class AsyncPostgrestTransport:
     async def find_base(self) -> str:
         """Ask once whether `/rest/v1` or the bare URL answers, and remember."""
         with translated(self._target):
-            response = await self._client.head(f"{self._target.url}{SUPABASE_PATH}/")
+            response = await self._client.head(
+                f"{self._target.url}{SUPABASE_PATH}/", timeout=self._target.connect_timeout_seconds
+            )
         self._base = base_for(self._target.url, response)
         return self._base
 
@@ -168,6 +173,9 @@ def typed_error(response: Response) -> errors.DatabaseError:
     """The typed error for an answer: by its code, else by its message, else by its status."""
     body = _error_body(response)
     status = response.status_code
+    if status // 100 == _REDIRECTION:
+        msg = f"the server answered {status} and points to {_redirection(response)}"
+        return errors.MalformedResponseError(msg, http_status=status)
     if not body:
         message = f"the server answered {status} with {_described(response)}"
     else:
@@ -201,13 +209,19 @@ def _described(response: Response) -> str:
     return f"{len(response.content)} bytes of {kind}"
 
 
+def _redirection(response: Response) -> str:
+    parts = urlsplit(response.headers.get("location", ""))
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return place if parts.netloc else "another address"
+
+
 def _retry_after_seconds(response: Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
-        return float(value)
     try:
+        if value.isascii() and value.isdigit():
+            return float(value)
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -220,9 +234,18 @@ def translated(target: Target) -> Iterator[None]:
         limit = target.connect_timeout_seconds
         msg = f"cannot reach {target.address}: no connection within {limit:g} s"
         raise errors.ConnectTimeoutError(msg) from None
-    except httpx.TimeoutException:
+    except httpx.ReadTimeout:
         msg = f"{target.address} did not answer in time; whether the call was carried out is unknown"
-        raise errors.UnavailableError(msg) from None
+        raise errors.StatementTimeoutError(msg) from None
+    except httpx.DecodingError:
+        msg = f"the answer of {target.address} is not encoded as it says"
+        raise errors.MalformedResponseError(msg) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        msg = "the URL cannot be used; expected https://<ref>.supabase.co or a PostgREST server's"
+        raise errors.ConfigurationError(msg) from None
+    except httpx.LocalProtocolError:  # its words may quote the header that carries the key
+        msg = "the request breaks the rules of HTTP; look for strange characters in the key"
+        raise errors.ConfigurationError(msg) from None
     except httpx.RemoteProtocolError as error:
         msg = f"{target.address} broke off its answer: {error}"
         raise errors.UnavailableError(msg) from None
