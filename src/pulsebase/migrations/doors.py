@@ -10,7 +10,7 @@ from pulsebase.migrations import envelope, faults
 from pulsebase.migrations.envelope import ANSWER, RAISED_CHANGED, Envelope, Manner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -25,6 +25,9 @@ _BEGIN = """begin isolation level read committed;
 select set_config('statement_timeout', '0', true), set_config('client_connection_check_interval',
     case when version() like '%linux%' then '2000' else '0' end, true);
 """
+# Not waiting for the disk is safe while a commit that waits follows: a crash of the server takes
+# whole transactions from the end, the files together with their rows, and the next run goes on.
+_UNHURRIED = "set local synchronous_commit = off;\n"
 _END = f""";
 select current_setting('{ANSWER}', true);
 commit"""
@@ -55,6 +58,10 @@ class Door(Protocol):
         """
         ...
 
+    def unknown_functions(self, files: Sequence[MigrationFile]) -> list[str]:
+        """Functions of the files that the API does not serve, though they are there."""
+        ...
+
 
 @runtime_checkable
 class DirectTransport(Protocol):
@@ -83,7 +90,7 @@ class DirectDoor:
         """Carry out an envelope in a transaction of its own, in one round trip."""
         import psycopg
 
-        message = f"{_BEGIN}{sent.text}{_END}"
+        message = f"{_BEGIN}{'' if sent.durable else _UNHURRIED}{sent.text}{_END}"
         try:
             # Not prepared, so that many statements may go in one message.
             cursor = self.connection.execute(self._encoded(message), prepare=False)
@@ -93,6 +100,10 @@ class DirectDoor:
             self.connection.rollback()
             raise self._fault(sent, file, error, message) from error
         return _last_answer(cursor)
+
+    def unknown_functions(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002
+        """None: a direct connection has no cache between."""
+        return []
 
     def _fault(
         self, sent: Envelope, file: MigrationFile | None, error: psycopg.Error, message: str

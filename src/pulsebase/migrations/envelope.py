@@ -36,10 +36,15 @@ _ROWS_FIRST = frozenset({"select", "with", "values", "table"})
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A block ready to be sent. `statements` holds each statement at the line of its EXECUTE."""
+    """A block ready to be sent.
+
+    `statements` holds each statement at the line of its EXECUTE. What is not `durable` is followed
+    by something that is.
+    """
 
     text: str
     statements: Mapping[int, Statement] = field(default_factory=dict)
+    durable: bool = True
 
 
 def quoted(text: str) -> str:
@@ -68,6 +73,7 @@ def apply(
     record: str,
     lock_timeout_seconds: float,
     execute: bool = True,
+    durable: bool = True,
 ) -> Envelope:
     """Apply one file and record it; only record it when `execute` is false."""
     statements = file.statements if execute else ()
@@ -82,7 +88,7 @@ def apply(
         "done": lambda _: _DONE,
     }
     body = _filled("apply.sql", parts)
-    return Envelope(_block(body), _by_line(body, statements))
+    return Envelope(_block(body), _by_line(body, statements), durable)
 
 
 _DONE = (

@@ -22,8 +22,11 @@ _SHOWN_BEFORE = 60
 _SHOWN_WIDTH = 100
 
 
-def located(file: MigrationFile, offset: int, message: str, *, detail: str = "", exact: bool = True) -> str:
+def located(
+    file: MigrationFile, offset: int, message: str, *, detail: str = "", exact: bool = True
+) -> str:
     """The message with its place in the file; `offset` counts characters of the text from 0."""
+    message = " ".join(message.split())
     line = file.text.count("\n", 0, offset) + 1
     start = file.text.rfind("\n", 0, offset) + 1
     end = file.text.find("\n", offset)
@@ -47,8 +50,9 @@ def direct_fault(file: MigrationFile, envelope: Envelope, error: psycopg.Error, 
     """What a direct connection tells of an error inside an envelope."""
     diagnostic = error.diag
     message = f"{diagnostic.message_primary or error} [{error.sqlstate}]"
-    detail = details(diagnostic.message_detail, diagnostic.message_hint, _inner(diagnostic.context))
     statement = _statement_of(envelope, diagnostic.context or "")
+    inner = _inner(diagnostic.context, statement)
+    detail = details(diagnostic.message_detail, diagnostic.message_hint, inner)
     if statement is None:
         return f"{file.source}: {message}{detail}"
     inside = _offset_inside(statement, diagnostic, sent)
@@ -72,13 +76,18 @@ def statement_fault(file: MigrationFile, statement: Statement, error: psycopg.Er
 def https_fault(file: MigrationFile, error: DatabaseError) -> str:
     """What comes over HTTPS: the statement's number and the server's words, no position."""
     code = f" [{error.code}]" if error.code else ""
-    match = _NUMBERED.match(error.message)
-    statements = file.statements
-    if match is None or not 0 < int(match[1]) <= len(statements):
-        return f"{file.source}: {' '.join(error.message.split())}{code}{details(error.details, error.hint)}"
-    statement = statements[int(match[1]) - 1]
+    message = server_words(error)
     detail = details(error.details, error.hint)
+    match = _NUMBERED.match(message)
+    if match is None or not 0 < int(match[1]) <= len(file.statements):
+        return f"{file.source}: {' '.join(message.split())}{code}{detail}"
+    statement = file.statements[int(match[1]) - 1]
     return located(file, statement.start, f"{match[2]}{code}", detail=detail, exact=False)
+
+
+def server_words(error: DatabaseError) -> str:
+    """PostgreSQL's own message; `@supabase/lite` puts the name of its driver's class before it."""
+    return error.message.removeprefix("PostgresError: ")
 
 
 def details(detail: str | None, hint: str | None, context: str | None = None) -> str:
@@ -93,11 +102,12 @@ def _statement_of(envelope: Envelope, context: str) -> Statement | None:
     return envelope.statements.get(lines[-1]) if lines else None
 
 
-def _inner(context: str | None) -> str:
-    """The context without our own block: the functions in between."""
-    frames = (context or "").split("\n")
-    kept = [frame for frame in frames if "inline_code_block" not in frame]
-    return "\n".join(kept) if "PL/pgSQL" in "\n".join(kept) or "SQL function" in "\n".join(kept) else ""
+def _inner(context: str | None, statement: Statement | None) -> str:
+    """The frames of functions between the error and the statement; our own block is left out."""
+    if not context or statement is None:
+        return ""
+    frames, own, _ = context.rpartition(f'SQL statement "{statement.text[:200]}')
+    return frames.strip() if own else ""
 
 
 def _offset_inside(statement: Statement, diagnostic: psycopg.errors.Diagnostic, sent: str) -> int | None:

@@ -18,6 +18,7 @@ from pulsebase.errors import LockTimeoutError, MigrationError, SerializationErro
 from pulsebase.migrations import envelope
 from pulsebase.migrations.doors import DirectDoor, DirectTransport, Door
 from pulsebase.migrations.journal import Journal, read_journal, record_statement
+from pulsebase.migrations.outside import execute_statements, refuse_pooler, session_lock
 from pulsebase.migrations.plan import Plan, compare
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from pulsebase.connection import Connection
     from pulsebase.migrations.catalog import Catalog, MigrationFile
     from pulsebase.migrations.envelope import Envelope
+    from pulsebase.transports.request import Transport
 
 __all__ = ["Applied", "AppliedFile", "Migrator", "Step", "Verdict"]
+
+Outcome = Literal["applied", "present", "recorded"]
 
 _DURATION = "round(extract(epoch from clock_timestamp() - began) * 1000)::bigint"
 _FIRST_PAUSE_SECONDS = 0.02
@@ -37,10 +41,13 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class AppliedFile:
-    """A file that is now applied; `present` says that another runner was faster."""
+    """A file that is now applied.
+
+    `present` says that another runner was faster, `recorded` that it was not run (a baseline).
+    """
 
     id: str
-    outcome: Literal["applied", "present", "recorded"]
+    outcome: Outcome
     duration_ms: int | None = None
 
 
@@ -121,6 +128,7 @@ class Migrator:
             _refuse(plan)
             if not plan.pending:
                 return Applied()
+            _refuse_pooler(door, plan)
             journal = self._prepared(door, journal)
             files = tuple(self._applied(door, journal, plan.pending, progress))
             return Applied(files=files, advice=self._advice(door, plan.pending))
@@ -157,16 +165,19 @@ class Migrator:
             if progress:
                 progress(Step(file=file, number=number, total=len(files)))
             if file.transaction:
-                yield self._file(door, journal, file)
+                yield self._file(door, journal, file, durable=number == len(files))
             else:
                 yield self._outside(door, journal, file)
 
-    def _file(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
+    def _file(
+        self, door: Door, journal: Journal, file: MigrationFile, *, durable: bool
+    ) -> AppliedFile:
         sent = envelope.apply(
             file,
             manner=door.manner,
             record=record_statement(file, journal, duration=_DURATION),
             lock_timeout_seconds=self._lock_timeout_seconds,
+            durable=durable,
         )
         try:
             answer = self._sent(door, sent, file)
@@ -177,26 +188,35 @@ class Migrator:
             raise MigrationError(str(error)) from error
         return _applied_file(file, answer)
 
-    def _recorded(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
+    def _recorded(
+        self, door: Door, journal: Journal, file: MigrationFile, *, duration: str = "null"
+    ) -> AppliedFile:
         sent = envelope.apply(
             file,
             manner=door.manner,
-            record=record_statement(file, journal, duration="null"),
+            record=record_statement(file, journal, duration=duration),
             lock_timeout_seconds=self._lock_timeout_seconds,
             execute=False,
         )
-        answer = self._sent(door, sent, file)
-        outcome: Literal["present", "recorded"] = (
-            "present" if answer.get("outcome") == "present" else "recorded"
-        )
-        return AppliedFile(file.id, outcome)
+        return _applied_file(file, self._sent(door, sent, file), outcome="recorded")
 
     def _outside(self, door: Door, journal: Journal, file: MigrationFile) -> AppliedFile:
-        from pulsebase.migrations.outside import apply_outside
-
-        if not isinstance(door, DirectDoor):  # the plan has refused it
-            raise MigrationError(f"{file.source} needs a direct connection")
-        raise NotImplementedError
+        if not isinstance(door, DirectDoor):
+            msg = f"{file.source} asks for no transaction; apply it over a direct connection"
+            raise MigrationError(msg)
+        deadline = time.monotonic() + self._wait_seconds
+        for pause in pauses():
+            with session_lock(door.connection) as ours:
+                if ours and self._is_recorded(door, file):
+                    return AppliedFile(file.id, "present")
+                if ours:
+                    began = time.monotonic()
+                    execute_statements(door.connection, file)
+                    duration_ms = round((time.monotonic() - began) * 1000)
+                    self._recorded(door, journal, file, duration=str(duration_ms))
+                    return AppliedFile(file.id, "applied", duration_ms)
+            _pause(pause, deadline, self._wait_seconds)
+        raise AssertionError
 
     def _sent(
         self, door: Door, sent: Envelope, file: MigrationFile | None = None
@@ -214,17 +234,17 @@ class Migrator:
             else:
                 if answer.get("outcome") != "busy":
                     return answer
-            if time.monotonic() > deadline:
-                raise MigrationError(busy_message(self._wait_seconds))
-            time.sleep(pause)
-        raise AssertionError("pauses() does not end")
+            _pause(pause, deadline, self._wait_seconds)
+        raise AssertionError
 
     def _is_recorded(self, door: Door, file: MigrationFile) -> bool:
         records = read_journal(door.look()).records
         return any(record.id == file.id and record.checksum == file.checksum for record in records)
 
     def _advice(self, door: Door, files: Sequence[MigrationFile]) -> str:
-        return ""
+        """What is left to do when PostgREST does not see what was made."""
+        unknown = door.unknown_functions(files)
+        return _stale_advice(unknown) if unknown else ""
 
     @contextmanager
     def _door(self) -> Iterator[Door]:
@@ -233,8 +253,21 @@ class Migrator:
             with transport.connection() as connection:
                 yield DirectDoor(connection, transport)
         else:
-            msg = "migrations need a connection of their own; give a URL, not an application's connection"
-            raise MigrationError(msg)
+            yield _https_door(transport)
+
+
+def _https_door(transport: Transport) -> Door:
+    from pulsebase.transports.postgrest import PostgrestTransport
+
+    if not isinstance(transport, PostgrestTransport):
+        msg = (
+            "migrations need a connection of their own, not one that an application has open; "
+            "give a URL to pulsebase.connect()"
+        )
+        raise MigrationError(msg)
+    from pulsebase.migrations.https import HttpsDoor
+
+    return HttpsDoor(transport)
 
 
 def pauses() -> Iterator[float]:
@@ -258,10 +291,32 @@ def _refuse(plan: Plan) -> None:
         raise MigrationError("\n".join(plan.refusals))
 
 
-def _applied_file(file: MigrationFile, answer: Mapping[str, Any]) -> AppliedFile:
+def _refuse_pooler(door: Door, plan: Plan) -> None:
+    outside = [file for file in plan.pending if not file.transaction]
+    if outside and isinstance(door, DirectDoor):
+        refuse_pooler(door, outside[0])
+
+
+def _applied_file(
+    file: MigrationFile, answer: Mapping[str, Any], *, outcome: Outcome = "applied"
+) -> AppliedFile:
     if answer.get("outcome") == "present":
         return AppliedFile(file.id, "present")
-    return AppliedFile(file.id, "applied", answer.get("duration_ms"))
+    return AppliedFile(file.id, outcome, answer.get("duration_ms"))
+
+
+def _pause(seconds: float, deadline: float, wait_seconds: float) -> None:
+    if time.monotonic() > deadline:
+        raise MigrationError(busy_message(wait_seconds))
+    time.sleep(seconds)
+
+
+def _stale_advice(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return (
+        f"everything is applied, but the API does not know it yet ({shown}); "
+        "execute NOTIFY pgrst, 'reload schema' in the SQL editor, or restart the API server"
+    )
 
 
 def _until(files: Sequence[MigrationFile], up_to: str) -> list[MigrationFile]:
