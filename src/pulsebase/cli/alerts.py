@@ -9,7 +9,6 @@ import click
 
 from pulsebase.cli.options import DatabaseGroup, current_options
 from pulsebase.cli.output import (
-    Cell,
     Column,
     print_json,
     print_line,
@@ -20,6 +19,9 @@ from pulsebase.cli.output import (
 from pulsebase.cli.text import time_text
 
 if TYPE_CHECKING:
+    from pulsebase.cli.output import (
+        Cell,
+    )
     from pulsebase.models.alert_event import AlertEvent
 
 __all__ = ["alerts"]

@@ -76,7 +76,8 @@ class _Root(DatabaseGroup):
         if name not in COMMANDS and not name.startswith("-"):
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"there is no command {name!r}; {advice}", ctx)
+            message = f"there is no command {name!r}; {advice}"
+            raise click.UsageError(message, ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
@@ -127,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _exit_code(arguments: Sequence[str], redactor: Redactor) -> int:
+def _exit_code(arguments: Sequence[str], redactor: Redactor) -> int:  # noqa: PLR0911 -- one for each way to end
     """The exit code of the command, after telling of what went wrong."""
     try:
         return _result(arguments)
@@ -189,7 +190,7 @@ def _make_streams_tolerant() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # started with the stream closed
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- for the process's life
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

@@ -1,4 +1,4 @@
-"""What `pulsebase doctor` finds out without asking anybody: the installation, the address, the key."""
+"""What `pulsebase doctor` finds out without asking anybody: the parts, the address, the key."""
 
 from __future__ import annotations
 

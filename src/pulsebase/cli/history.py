@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
-from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import click
 
 from pulsebase.cli.options import INSTANT, DatabaseCommand, Failure, current_options
-from pulsebase.cli.output import Cell, Column, print_json, print_table, progress, status_cell, tell
+from pulsebase.cli.output import Column, print_json, print_table, progress, status_cell, tell
 from pulsebase.cli.text import shortened, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
+    from pulsebase.cli.output import Cell
     from pulsebase.connection import Connection
     from pulsebase.models.health_check import HealthCheck, Status
 
@@ -24,12 +25,21 @@ __all__ = ["history", "no_such_service"]
 
 _DEFAULT_LIMIT: Final = 100
 _LONGEST_DETAILS: Final = 120
+_LARGEST_PAGE: Final = 1000
 _COLUMNS: Final = (
     Column("CHECKED AT"),
     Column("STATUS"),
     Column("LATENCY", right=True, rank=1),
     Column("DETAILS", rank=2),
 )
+
+
+class _Range(TypedDict):
+    """Which checks are wanted."""
+
+    since: datetime | None
+    until: datetime | None
+    status: Status | None
 
 
 @click.command(cls=DatabaseCommand)
@@ -70,7 +80,8 @@ def history(
     options = current_options()
     with options.connect() as connection:
         # One more than asked for tells whether there are more.
-        checks = _found(connection, service, since, until, status, most and most + 1)
+        wanted: _Range = {"since": since, "until": until, "status": cast("Status | None", status)}
+        checks = _found(connection, service, most and most + 1, wanted)
         if not checks and no_such_service(connection, service):
             raise Failure(_unknown(connection, service))
     if options.json:
@@ -87,23 +98,13 @@ def no_such_service(connection: Connection, service: str) -> bool:
 
 
 def _found(
-    connection: Connection,
-    service: str,
-    since: datetime | None,
-    until: datetime | None,
-    status: str | None,
-    most: int | None,
+    connection: Connection, service: str, most: int | None, wanted: _Range
 ) -> list[HealthCheck]:
     from pulsebase.models.health_check import HealthCheckModel
 
-    wanted = cast("Status | None", status)
-    if most is not None and most <= _DEFAULT_LIMIT + 1:  # one small request, not a page of 1000
-        return HealthCheckModel.find_by_service(
-            connection, service, since=since, until=until, status=wanted, limit=most
-        )
-    pages = HealthCheckModel.iterate_by_service(
-        connection, service, since=since, until=until, status=wanted
-    )
+    if most is not None and most <= _LARGEST_PAGE:  # one small request, not a page of 1000
+        return HealthCheckModel.find_by_service(connection, service, **wanted, limit=most)
+    pages = HealthCheckModel.iterate_by_service(connection, service, **wanted)
     with progress("reading checks", most) as bar:
         return list(_counted(islice(pages, most), bar.advance))
 
@@ -120,7 +121,7 @@ def _unknown(connection: Connection, service: str) -> str:
 
     names = [check.service_name for check in HealthCheckModel.find_latest(connection)]
     if not names:
-        return f"no check of {service!r} or any other service is stored yet; see: pulsebase record --help"
+        return "no check is stored yet; see: pulsebase record --help"
     near = difflib.get_close_matches(service, names, n=1)
     advice = f"did you mean {near[0]!r}?" if near else "see the names with: pulsebase status"
     return f"no check of {service!r} is stored; {advice}"

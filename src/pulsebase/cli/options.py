@@ -82,7 +82,7 @@ class Failure(click.ClickException):
 
 
 def unexpected(error: BaseException) -> str:
-    """The line for an error that nobody foresaw; its own words may hold anything, so only its name."""
+    """The line for an error that nobody foresaw: its name, since its words may hold anything."""
     return (
         f"{type(error).__name__}: this is a bug in pulsebase; run the command again with --verbose "
         "to see where, and report it"

@@ -205,7 +205,9 @@ def progress(description: str, total: int | None = None) -> Iterator[Progress]:
     parts = [bars.TextColumn("{task.description}", markup=False), bars.TextColumn(count)]
     if total:
         parts.insert(1, bars.BarColumn())  # type: ignore[arg-type]  # a list of columns of any kind
-    with bars.Progress(*parts, bars.TimeElapsedColumn(), console=console(sys.stderr), transient=True) as bar:
+    with bars.Progress(
+        *parts, bars.TimeElapsedColumn(), console=console(sys.stderr), transient=True
+    ) as bar:
         yield Progress(bar, bar.add_task(clean(description), total=total))
 
 
@@ -213,7 +215,7 @@ def _json_escape(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 -- one for each type
     """The value in JSON's own types."""
     match value:
         case dict():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -13,6 +12,8 @@ from pulsebase.cli.options import INSTANT, DatabaseCommand, current_options
 from pulsebase.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pulsebase.models.health_check import Status
 
 __all__ = ["record"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pulsebase.cli.options import DURATION, HealthCommand, current_options
 from pulsebase.cli.output import (
-    Cell,
     Column,
     exit_code,
     print_json,
@@ -23,8 +23,12 @@ from pulsebase.cli.text import age_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
-    from pulsebase.connection import Call, Connection, Steps
+    from pulsebase.cli.output import (
+        Cell,
+    )
+    from pulsebase.connection import Call, Steps
     from pulsebase.models.alert_event import AlertEvent
     from pulsebase.models.health_check import HealthCheck, LatestHealthCheck
 
@@ -141,7 +145,7 @@ def _beginnings(checks: Sequence[LatestHealthCheck]) -> Steps[dict[str, datetime
 
 def _began(history: Sequence[HealthCheck]) -> datetime | None:
     """The first of the newest checks that agree, if the list reaches back to it."""
-    for newer, older in zip(history, history[1:], strict=False):
+    for newer, older in pairwise(history):
         if older.status != newer.status:
             return newer.checked_at
     whole = 0 < len(history) < _CHECKS_FOR_SINCE

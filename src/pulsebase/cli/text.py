@@ -7,8 +7,11 @@ escape sequence, a reversal of the writing direction or an invisible character i
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime
-from typing import Final
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["age_text", "clean", "clean_lines", "display_width", "joined", "shortened", "time_text"]
 
@@ -26,7 +29,7 @@ _SHORT: Final = 0x10000
 
 
 def clean(text: str) -> str:
-    """The text with every character that is not visible written as an escape such as `\\x1b`."""
+    """The text with every invisible character written as its escape in Python."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_visible, text))
