@@ -40,6 +40,14 @@ _SETTINGS = {
     "autovacuum_naptime": "5min",
 }
 
+_INITDB_OPTIONS = (
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--no-locale",
+    "--no-sync",
+    "--no-instructions",
+)
+
 
 @cache
 def available_servers() -> dict[int, Path]:
@@ -167,15 +175,12 @@ class PostgresServer:
 
 def _initialise(programs: Path, folder: Path) -> None:
     answer = subprocess.run(
-        [
-            *(programs / "initdb", "-D", folder / "data", "-U", "postgres", "--auth=trust"),
-            *("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"),
-        ],
+        [programs / "initdb", "-D", folder / "data", "-U", "postgres", *_INITDB_OPTIONS],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        **Unprivileged.identity(),  # type: ignore[call-overload]  # a mapping of three arguments
+        **Unprivileged.identity(),
     )
     if answer.returncode != 0:
         message = f"initdb failed:\n{answer.stdout}{answer.stderr}"
@@ -199,9 +204,7 @@ def _reachable(programs: Path, folder: Path) -> Path:
 
 def _copy_installation(installation: Path, folder: Path) -> Path:
     package = installation.parent
-    copied = shutil.copytree(
-        installation, folder / package.name / installation.name, symlinks=True
-    )
+    copied = shutil.copytree(installation, folder / package.name / installation.name, symlinks=True)
     # Wheels keep the libraries that they bring beside the package.
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():

@@ -95,7 +95,9 @@ class PostgrestServer:
             "log-level": "warn",
         }
         path = folder / "postgrest.conf"
-        path.write_text("".join(f"{name} = {_written(value)}\n" for name, value in settings.items()))
+        path.write_text(
+            "".join(f"{name} = {_written(value)}\n" for name, value in settings.items())
+        )
         return path
 
 

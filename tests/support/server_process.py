@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from tests.support.waiting import wait_until
 
@@ -32,6 +32,14 @@ def free_port() -> int:
     return port
 
 
+class Identity(TypedDict, total=False):
+    """Arguments for `subprocess` that make a child run as somebody else."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
 class Unprivileged:
     """Who runs servers that refuse to run as root: ourselves, or for root a user with no rights."""
 
@@ -49,8 +57,8 @@ class Unprivileged:
         raise RuntimeError(message)
 
     @classmethod
-    def identity(cls) -> dict[str, int | list[int]]:
-        """Arguments for `subprocess` that make a child run as that account."""
+    def identity(cls) -> Identity:
+        """How a child becomes that account; empty where it is that account anyway."""
         account = cls.account()
         if account is None:
             return {}
@@ -90,7 +98,7 @@ class ServerProcess:
         self._folder = folder
         self._environment = {**os.environ, **(environment or {})}
         self._stop_signal = stop_signal
-        self._identity = Unprivileged.identity() if unprivileged else {}
+        self._identity: Identity = Unprivileged.identity() if unprivileged else {}
         self._child: subprocess.Popen[bytes] | None = None
         self.log_path = folder / "server.log"
 
@@ -111,10 +119,12 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **self._identity,  # type: ignore[call-overload]  # a mapping of three arguments
+                **self._identity,
             )
         try:
-            wait_until(lambda: self._has_ended() or is_ready(), "the server answers", timeout_seconds)
+            wait_until(
+                lambda: self._has_ended() or is_ready(), "the server answers", timeout_seconds
+            )
         except BaseException:
             self.kill()
             raise
@@ -123,7 +133,7 @@ class ServerProcess:
             raise RuntimeError(self._obituary())
 
     def stop(self) -> None:
-        """Ask it to end and wait; the hard way if it does not listen. Harmless when it has ended."""
+        """Ask it to end, and wait; make it, if it does not listen. Harmless when it has ended."""
         if self._child is None:
             return
         self._child.send_signal(self._stop_signal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,14 +27,22 @@ def wait_until(condition: Callable[[], T], description: str, timeout_seconds: fl
         time.sleep(_PAUSE_SECONDS)
 
 
+@overload
 async def wait_until_async(
-    condition: Callable[[], T | Awaitable[T]], description: str, timeout_seconds: float = 10
-) -> T:
+    condition: Callable[[], Awaitable[T]], description: str, timeout_seconds: float = ...
+) -> T: ...
+@overload
+async def wait_until_async(
+    condition: Callable[[], T], description: str, timeout_seconds: float = ...
+) -> T: ...
+async def wait_until_async(
+    condition: Callable[[], Any], description: str, timeout_seconds: float = 10
+) -> Any:
     """Like `wait_until`, without blocking the event loop; the condition may be a coroutine."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         answer = condition()
-        value: T = await answer if inspect.isawaitable(answer) else answer
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         _complain_after(deadline, description, timeout_seconds)
