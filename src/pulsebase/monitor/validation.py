@@ -58,7 +58,7 @@ class Validation:
             adapter = self._adapters[kind] = TypeAdapter(kind)
         # By way of JSON, since only there does pydantic's strict mode take a table for a dataclass
         # and a list for a tuple, and still refuse "true" for true.
-        encoded = json.dumps(table, default=str)
+        encoded = json.dumps(table, default=_moment)
         try:
             return cast("ValueT", adapter.validate_json(encoded, strict=True))
         except ValidationError as error:
@@ -104,6 +104,11 @@ class Validation:
             case _:
                 bound = str(error).removeprefix("must be ")
                 self._complaints.invalid_raw(where, bound, got)
+
+
+def _moment(value: object) -> list[str]:
+    """Keep TOML's dates and times, which no field takes, from passing for text."""
+    return [str(value)]
 
 
 def _without(table: Any, places: list[KeyPath]) -> Any:

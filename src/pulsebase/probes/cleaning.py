@@ -36,10 +36,15 @@ def clean_details(details: dict[str, Any]) -> dict[str, Any]:
     """The same details as plain JSON values of bounded size; raises TypeError for others."""
     if _is_clean(details):
         return details
-    cleaned: dict[str, Any] = _clean(details, DEEPEST)
-    while len(json.dumps(cleaned)) > LARGEST:
+    cleaned = {
+        clean_text(key): _Cleaner().clean(value, DEEPEST)
+        for key, value in list(details.items())[:MOST_ENTRIES]
+    }
+    sizes = {key: len(json.dumps({key: value})) for key, value in cleaned.items()}
+    while sum(sizes.values()) > LARGEST:
         # The largest entry goes first: the fixed keys are small and should survive.
-        del cleaned[max(cleaned, key=lambda key: len(json.dumps({key: cleaned[key]})))]
+        largest = max(sizes, key=sizes.__getitem__)
+        del sizes[largest], cleaned[largest]
     return cleaned
 
 
@@ -53,21 +58,30 @@ def _is_clean(details: dict[str, Any]) -> bool:
     return len(encoded) <= LONGEST_STRING and not _ESCAPED.search(encoded)
 
 
-def _clean(value: Any, depth: int) -> Any:
-    match value:
-        case str():
-            return clean_text(value)
-        case None | bool() | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case dict() | list() | tuple() if depth == 0:
-            return "(too deep)"
-        case dict():
-            entries = list(value.items())[:MOST_ENTRIES]
-            return {clean_text(key): _clean(entry, depth - 1) for key, entry in entries}
-        case list() | tuple():
-            return [_clean(entry, depth - 1) for entry in value[:MOST_ENTRIES]]
-        case _:
-            message = f"probe details hold plain JSON values, not {type(value).__name__}"
-            raise TypeError(message)
+class _Cleaner:
+    """Cleans one entry, and stops copying when it has become too large to keep anyway."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST
+
+    def clean(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        match value:
+            case str():
+                text = clean_text(value)
+                self._left -= len(text)
+                return text
+            case None | bool() | int():
+                return value
+            case float():
+                return value if math.isfinite(value) else None
+            case dict() | list() | tuple() if depth == 0 or self._left < 0:
+                return "(too large)"
+            case dict():
+                entries = list(value.items())[:MOST_ENTRIES]
+                return {clean_text(key): self.clean(entry, depth - 1) for key, entry in entries}
+            case list() | tuple():
+                return [self.clean(entry, depth - 1) for entry in value[:MOST_ENTRIES]]
+            case _:
+                message = f"probe details hold plain JSON values, not {type(value).__name__}"
+                raise TypeError(message)

@@ -10,10 +10,12 @@ session would go on working after the service stopped accepting new ones, or its
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import ssl
 from dataclasses import dataclass
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import certifi
@@ -43,6 +45,7 @@ LARGEST_BODY: Final = 1024 * 1024
 MOST_REDIRECTS: Final = 10
 
 _MOST_IDLE_HANDLES: Final = 256
+_LONGEST_CLOSE_SECONDS: Final = 0.2
 # Shared by all probes, so that a thousand services on one host do not ask a thousand times; short,
 # so that a changed record is seen.
 _DNS_CACHE_SECONDS: Final = 10
@@ -97,20 +100,26 @@ class CurlDriver:
     def __init__(self) -> None:
         self._multi = pycurl.AsyncCurlMulti()
         self._idle: list[pycurl.Curl] = []
+        self._busy: set[pycurl.Curl] = set()
         self._authorities = ssl.get_default_verify_paths().cafile or certifi.where()
 
     async def fetch(self, request: Request) -> Response:
         """Perform one request; whatever the server does becomes a `Response`."""
         handle = self._idle.pop() if self._idle else pycurl.Curl()
-        body = _Body(keep=request.keep_body)
-        self._prepare(handle, request, body)
+        answer = _Answer(keep=request.keep_body)
+        self._prepare(handle, request, answer)
         failure: Failure | None = None
         # A cancelled transfer's handle is still with libcurl for a moment, and is not kept.
+        self._busy.add(handle)
         try:
             await self._multi.perform(handle)
         except pycurl.error as error:
-            failure = _failure(handle, error, body)
-        response = _response(handle, body, failure)
+            failure = _failure(handle, error, answer)
+        finally:
+            self._busy.discard(handle)
+        if failure is None and not answer.head_ended:
+            failure = _HEAD_CUT_SHORT
+        response = _response(handle, answer, failure)
         if len(self._idle) < _MOST_IDLE_HANDLES:
             handle.reset()
             self._idle.append(handle)
@@ -118,18 +127,25 @@ class CurlDriver:
 
     async def aclose(self) -> None:
         """Cancel what is under way and release the handles."""
-        await self._multi.aclose()
+        for handle in list(self._busy):
+            self._multi.remove_handle(handle)
         while self._idle:
             self._idle.pop().close()
+        # libcurl waits for its resolver threads, and those for name servers that may be away for
+        # ten seconds: that wait is left behind, where it keeps neither the loop nor the process.
+        closing = Thread(target=asyncio.run, args=(self._multi.aclose(),), daemon=True)
+        closing.start()
+        closing.join(timeout=_LONGEST_CLOSE_SECONDS)
 
-    def _prepare(self, handle: pycurl.Curl, request: Request, body: _Body) -> None:
+    def _prepare(self, handle: pycurl.Curl, request: Request, answer: _Answer) -> None:
         options: list[tuple[int, Any]] = [
             (pycurl.URL, request.url),
             (pycurl.HTTPHEADER, _header_lines(request)),
             (pycurl.USERAGENT, "pulsebase"),
             # The empty list means: every encoding that this libcurl can undo.
             (pycurl.ACCEPT_ENCODING, ""),
-            (pycurl.WRITEFUNCTION, body.write),
+            (pycurl.HEADERFUNCTION, answer.header),
+            (pycurl.WRITEFUNCTION, answer.write),
             (pycurl.TIMEOUT_MS, max(1, math.ceil(request.timeout_seconds * 1000))),
             # Signals would interrupt the monitor's own; threads resolve names instead.
             (pycurl.NOSIGNAL, 1),
@@ -150,16 +166,24 @@ class CurlDriver:
             handle.setopt(option, value)
 
 
-class _Body:
-    """Counts decoded bytes, keeps them if asked, and stops the transfer past the bound."""
+class _Answer:
+    """Sees the answer go by: keeps the body if asked, and stops the transfer past the bound."""
 
-    __slots__ = ("_keep", "_size", "kept", "overflowed")
+    __slots__ = ("_keep", "_size", "head_ended", "kept", "overflowed")
 
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
         self._size = 0
         self.kept = bytearray()
         self.overflowed = False
+        self.head_ended = False
+
+    def header(self, line: bytes) -> None:
+        # An answer that ends among its headers is whole to libcurl. There may be several heads.
+        if line.startswith(b"HTTP/"):
+            self.head_ended = False
+        elif not line.rstrip(b"\r\n"):
+            self.head_ended = True
 
     def write(self, chunk: bytes) -> int:
         self._size += len(chunk)
@@ -201,6 +225,21 @@ def _tls_options(request: Request, authorities: str) -> list[tuple[int, Any]]:
     return [(pycurl.CAINFO, authorities)]
 
 
+_HEAD_CUT_SHORT: Final = Failure(
+    kind="incomplete", message="the connection was closed before the end of the headers"
+)
+
+# pycurl has no name for this one.
+_E_TOO_LARGE: Final = 100
+# What the operating system says about a connection is finer than these.
+_CONNECTION_BROKE: Final = frozenset(
+    {
+        pycurl.E_COULDNT_CONNECT,
+        pycurl.E_SEND_ERROR,
+        pycurl.E_RECV_ERROR,
+        pycurl.E_SSL_CONNECT_ERROR,
+    }
+)
 _KINDS: Final[Mapping[int, ErrorKind]] = {
     pycurl.E_COULDNT_RESOLVE_HOST: "dns",
     pycurl.E_COULDNT_RESOLVE_PROXY: "dns",
@@ -216,7 +255,7 @@ _KINDS: Final[Mapping[int, ErrorKind]] = {
     pycurl.E_SSL_INVALIDCERTSTATUS: "tls",
     pycurl.E_GOT_NOTHING: "reset",
     pycurl.E_SEND_ERROR: "reset",
-    pycurl.E_RECV_ERROR: "reset",
+    pycurl.E_RECV_ERROR: "protocol",
     pycurl.E_PARTIAL_FILE: "incomplete",
     pycurl.E_TOO_MANY_REDIRECTS: "too_many_redirects",
     pycurl.E_FILESIZE_EXCEEDED: "body_too_large",
@@ -225,6 +264,7 @@ _KINDS: Final[Mapping[int, ErrorKind]] = {
     pycurl.E_FTP_WEIRD_SERVER_REPLY: "protocol",
     pycurl.E_BAD_CONTENT_ENCODING: "protocol",
     pycurl.E_HTTP2: "protocol",
+    _E_TOO_LARGE: "headers_too_large",
 }
 _KINDS_BY_ERRNO: Final[Mapping[int, ErrorKind]] = {
     errno.ECONNREFUSED: "refused",
@@ -237,27 +277,29 @@ _KINDS_BY_ERRNO: Final[Mapping[int, ErrorKind]] = {
 _VERSIONS: Final = {1: "1.0", 2: "1.1", 3: "2", 30: "3"}
 
 
-def _failure(handle: pycurl.Curl, error: pycurl.error, body: _Body) -> Failure:
+def _failure(handle: pycurl.Curl, error: pycurl.error, answer: _Answer) -> Failure:
     match error.args:
         case (code, message):
-            kind = _kind(code, message, handle, body)
-            return Failure(kind=kind, message=message)
+            message = message or f"libcurl's error {code}"
         case _:  # not from libcurl: pycurl says that it was used wrongly
             raise error
+    if answer.overflowed:
+        message = f"the body is larger than {LARGEST_BODY} bytes"
+        return Failure(kind="body_too_large", message=message)
+    return Failure(kind=_kind(code, message, handle), message=message)
 
 
-def _kind(code: int, message: str, handle: pycurl.Curl, body: _Body) -> ErrorKind:
-    if body.overflowed:
-        return "body_too_large"
-    if "response headers" in message.lower():
+def _kind(code: int, message: str, handle: pycurl.Curl) -> ErrorKind:
+    if code == pycurl.E_RECV_ERROR and "response headers" in message:
         # libcurl stops at 300 kB of headers with the code of a broken connection.
         return "headers_too_large"
-    kind: ErrorKind = _KINDS.get(code, "other")
+    if code == pycurl.E_RECV_ERROR and "SSL" in message:
+        return "reset"
     finer = _KINDS_BY_ERRNO.get(int(handle.getinfo(pycurl.OS_ERRNO)))
-    return finer if finer and kind in {"unreachable", "reset", "tls"} else kind
+    return finer if finer and code in _CONNECTION_BROKE else _KINDS.get(code, "other")
 
 
-def _response(handle: pycurl.Curl, body: _Body, failure: Failure | None) -> Response:
+def _response(handle: pycurl.Curl, answer: _Answer, failure: Failure | None) -> Response:
     return Response(
         status=handle.getinfo(pycurl.RESPONSE_CODE),
         total_seconds=handle.getinfo(pycurl.TOTAL_TIME),
@@ -266,7 +308,7 @@ def _response(handle: pycurl.Curl, body: _Body, failure: Failure | None) -> Resp
         http_version=_VERSIONS.get(handle.getinfo(pycurl.INFO_HTTP_VERSION), ""),
         # Raw: a server may put any bytes there, and the plain call wants them to be text.
         content_type=(handle.getinfo_raw(pycurl.CONTENT_TYPE) or b"").decode("ascii", "replace"),
-        body=bytes(body.kept),
+        body=bytes(answer.kept),
         failure=failure,
     )
 

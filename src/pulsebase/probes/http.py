@@ -208,7 +208,9 @@ def _seen(response: Response) -> dict[str, Any]:
         "http_version": response.http_version,
         "remote_ip": response.remote_ip,
         "phases_ms": {
-            name: round(seconds * 1000, 2) for name, seconds in response.phases_seconds.items()
+            name: milliseconds
+            for name, seconds in response.phases_seconds.items()
+            if (milliseconds := round(seconds * 1000, 2))
         },
     }
     return {name: value for name, value in seen.items() if value}

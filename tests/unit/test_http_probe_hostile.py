@@ -1,0 +1,236 @@
+"""Whatever a server does is an outcome of the right `error.kind`, in time and bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import time
+import zlib
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pulsebase.probes import Outcome, ProbeTools
+from pulsebase.probes.curl import LARGEST_BODY, CurlDriver
+from pulsebase.probes.http import HttpExpectation, HttpProbe
+from tests.support.lying_server import LyingServer, answers, repeats, resets, says, stalls
+
+if TYPE_CHECKING:
+    from tests.support.lying_server import Behaviour
+
+pytestmark = pytest.mark.anyio
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+GZIP = OK + b"Content-Encoding: gzip\r\n"
+MEGABYTE = 1024 * 1024
+CANARY = "canary-4f9c2d71b6"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def look(probe: HttpProbe, *, timeout_seconds: float = 5) -> Outcome:
+    async with ProbeTools() as tools:
+        return await probe.probe(timeout_seconds=timeout_seconds, tools=tools)
+
+
+def a_bomb() -> bytes:
+    """A hundred megabytes in a hundred kilobytes."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(100)) + packer.flush()
+
+
+LIES: dict[str, tuple[Behaviour, str]] = {
+    "closes without a word": (says(b""), "reset"),
+    "resets without a word": (resets(), "reset"),
+    "resets within the head": (resets(OK), "reset"),
+    "resets within the body": (resets(OK + b"Content-Length: 9\r\n\r\nab"), "reset"),
+    "closes within the head": (says(OK), "incomplete"),
+    "closes after an interim answer": (says(b"HTTP/1.1 103 Hints\r\n\r\n"), "reset"),
+    "closes within the body": (says(OK + b"Content-Length: 9\r\n\r\nab"), "incomplete"),
+    "closes within a chunk": (says(CHUNKED + b"9\r\nab"), "incomplete"),
+    "sends a wrong chunk size": (says(CHUNKED + b"zz\r\nab"), "protocol"),
+    "speaks no HTTP": (says(b"220 smtp.example ESMTP\r\n"), "protocol"),
+    "sends a status that is none": (says(b"HTTP/1.1 abc\r\n\r\n"), "protocol"),
+    "sends two lengths": (
+        says(OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc"),
+        "protocol",
+    ),
+    "sends broken gzip": (says(GZIP + b"Content-Length: 4\r\n\r\nabcd"), "protocol"),
+    "redirects for ever": (
+        answers(status="302 Found", headers="Location: /x\r\n"),
+        "too_many_redirects",
+    ),
+    "redirects to a file": (
+        answers(status="302 Found", headers="Location: file:///etc/passwd\r\n"),
+        "protocol",
+    ),
+    "redirects to FTP": (
+        answers(status="302 Found", headers="Location: ftp://127.0.0.1/\r\n"),
+        "protocol",
+    ),
+    "redirects to what is no URL": (
+        answers(status="302 Found", headers="Location: http://[zz/\r\n"),
+        "protocol",
+    ),
+    "redirects to a closed port": (
+        answers(status="302 Found", headers="Location: http://127.0.0.1:1/\r\n"),
+        "refused",
+    ),
+    "announces a large body": (says(OK + b"Content-Length: 5000000\r\n\r\nab"), "incomplete"),
+    "sends a body without end": (repeats(OK + b"\r\n", b"x" * 60_000), "body_too_large"),
+    "sends a gzip bomb": (says(GZIP + b"\r\n" + a_bomb()), "body_too_large"),
+    "sends a header of 10 MB": (
+        says(OK + b"X-Large: " + b"x" * 10 * MEGABYTE + b"\r\n\r\n"),
+        "headers_too_large",
+    ),
+    "sends headers without end": (repeats(OK, b"X-Many: x\r\n" * 1000), "headers_too_large"),
+    "never answers": (stalls(), "timeout"),
+    "stops within the head": (stalls(OK), "timeout"),
+    "stops within the body": (stalls(OK + b"Content-Length: 9\r\n\r\nab"), "timeout"),
+    "continues for ever": (repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "headers_too_large"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_every_lie_has_its_kind(lie: str) -> None:
+    behaviour, kind = LIES[lie]
+    started = time.monotonic()
+    async with LyingServer(behaviour) as server:
+        outcome = await look(HttpProbe(url=server.url), timeout_seconds=1)
+    assert time.monotonic() - started < 3
+    assert outcome.status == "down"
+    assert outcome.latency_ms is None
+    found = outcome.details["error"]
+    assert found["kind"] == kind
+    assert found["message"]
+    json.dumps(outcome.details, allow_nan=False).encode()
+
+
+async def test_a_body_that_trickles_ends_with_the_timeout() -> None:
+    async def trickles(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(OK + b"Content-Length: 1000000\r\n\r\n")
+        loop = asyncio.get_running_loop()
+        for _number in range(10_000):
+            writer.write(b"x")
+            await writer.drain()
+            tick = loop.create_future()
+            loop.call_later(0.02, tick.set_result, None)
+            await tick
+
+    started = time.monotonic()
+    async with LyingServer(trickles) as server:
+        outcome = await look(HttpProbe(url=server.url), timeout_seconds=0.5)
+    assert 0.4 < time.monotonic() - started < 2
+    assert outcome.details["error"]["kind"] == "timeout"
+
+
+async def test_a_closed_port_is_refused() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        outcome = await look(HttpProbe(url=f"http://127.0.0.1:{unused.getsockname()[1]}/"))
+    assert outcome.details["error"]["kind"] == "refused"
+
+
+async def test_a_name_that_cannot_be_resolved() -> None:
+    # A label of more than 63 characters is refused by the resolver without asking anybody.
+    outcome = await look(HttpProbe(url=f"http://{'x' * 64}.invalid/"))
+    assert outcome.status == "down"
+    assert outcome.details["error"]["kind"] == "dns"
+
+
+async def test_http_1_0_without_length_is_a_whole_answer() -> None:
+    async with LyingServer(says(b"HTTP/1.0 200 OK\r\n\r\nall well")) as server:
+        probe = HttpProbe(url=server.url, expect=HttpExpectation(body_contains="well"))
+        outcome = await look(probe)
+    assert outcome.status == "healthy"
+    assert outcome.details["http_version"] == "1.0"
+
+
+async def test_a_body_of_just_the_bound_is_accepted_and_one_byte_more_is_not() -> None:
+    for size, status in ((LARGEST_BODY, "healthy"), (LARGEST_BODY + 1, "down")):
+        packed = gzip.compress(bytes(size))
+        async with LyingServer(answers(packed, headers="Content-Encoding: gzip\r\n")) as server:
+            assert (await look(HttpProbe(url=server.url))).status == status
+
+
+async def test_a_body_that_is_not_utf_8_is_looked_into_and_stored_as_text() -> None:
+    body = b"\xff\xfe\x00\xed\xa0\x80 almost text " + "\U0001f600".encode() * 400
+    headers = "Content-Type: text/\xff; charset=punycode\r\n"
+    async with LyingServer(answers(body, headers=headers)) as server:
+        found = HttpProbe(url=server.url, expect=HttpExpectation(body_contains="almost text"))
+        assert (await look(found)).status == "healthy"
+        missed = HttpProbe(url=server.url, expect=HttpExpectation(body_contains="absent"))
+        got = (await look(missed)).details["failed"]["got"]
+    assert "\x00" not in got
+    assert len(got) <= 200
+    got.encode()
+
+
+async def test_a_redirect_to_a_name_of_any_bytes_breaks_nothing() -> None:
+    location = "Location: http://\xff\xfe\xc0.example/\r\n"
+    async with LyingServer(answers(status="302 Found", headers=location)) as liar:
+        async with LyingServer(answers()) as honest, ProbeTools() as tools:
+            lied = HttpProbe(url=liar.url).probe(timeout_seconds=2, tools=tools)
+            told = HttpProbe(url=honest.url).probe(timeout_seconds=2, tools=tools)
+            outcomes = await asyncio.gather(lied, told)
+    assert [outcome.status for outcome in outcomes] == ["down", "healthy"]
+    assert outcomes[0].details["error"]["kind"] in {"dns", "protocol"}
+
+
+async def test_no_secret_of_the_request_is_in_the_outcome() -> None:
+    async def echoes(_: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        plain = f"user:{CANARY}".encode()
+        body = b" ".join((request[4:60], plain, b64encode(plain), CANARY.encode()))
+        writer.write(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    async with LyingServer(echoes) as server:
+        probe = HttpProbe(
+            url=f"http://user:{CANARY}@127.0.0.1:{server.port}/?api_key={CANARY}&page=2",
+            headers={"Authorization": f"Bearer {CANARY}", "X-Key": CANARY},
+            expect=HttpExpectation(body_contains="something else"),
+        )
+        outcome = await look(probe)
+    shown = f"{outcome!r} {probe!r}"
+    assert outcome.details["failed"]["expectation"] == "body_contains"
+    assert "page=2" in shown
+    assert CANARY not in shown
+    assert b64encode(f"user:{CANARY}".encode()).decode() not in shown
+
+
+async def test_a_cancelled_probe_leaves_the_driver_working() -> None:
+    async with LyingServer(stalls()) as silent, LyingServer(answers()) as honest:
+        async with ProbeTools() as tools:
+            probe = HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools)
+            task = asyncio.create_task(probe)
+            await silent.asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            outcome = await HttpProbe(url=honest.url).probe(timeout_seconds=5, tools=tools)
+    assert outcome.status == "healthy"
+
+
+async def test_closing_cancels_what_is_under_way() -> None:
+    async with LyingServer(stalls()) as silent:
+        tools = ProbeTools()
+        task = asyncio.create_task(HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools))
+        await silent.asked.wait()
+        await tools.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_hundreds_at_once_share_one_driver() -> None:
+    async with LyingServer(answers()) as server, ProbeTools() as tools:
+        probe = HttpProbe(url=server.url)
+        looks = (probe.probe(timeout_seconds=20, tools=tools) for _ in range(300))
+        outcomes = await asyncio.gather(*looks)
+        assert tools.use(CurlDriver) is tools.use(CurlDriver)
+    assert {outcome.status for outcome in outcomes} == {"healthy"}
