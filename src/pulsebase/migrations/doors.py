@@ -58,8 +58,8 @@ class Door(Protocol):
         """
         ...
 
-    def unknown_functions(self, files: Sequence[MigrationFile]) -> list[str]:
-        """Functions of the files that the API does not serve, though they are there."""
+    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:
+        """Names of what the files made and the API does not know, though it is there."""
         ...
 
 
@@ -101,7 +101,7 @@ class DirectDoor:
             raise self._fault(sent, file, error, message) from error
         return _last_answer(cursor)
 
-    def unknown_functions(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002
+    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002
         """None: a direct connection has no cache between."""
         return []
 

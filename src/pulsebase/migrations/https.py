@@ -46,8 +46,10 @@ _BOOTSTRAP = (
 )
 _CACHE_WAIT_SECONDS = 5.0
 _CACHE_PAUSE_SECONDS = 0.2
-_CREATED_FUNCTION = re.compile(
-    r"create\s+(?:or\s+replace\s+)?function\s+(?:public\s*\.\s*)?\"?(\w+)\"?\s*\(", re.IGNORECASE
+_CREATED = re.compile(
+    r"\bcreate\s+(?:or\s+replace\s+)?(?:function|table)\s+(?:if\s+not\s+exists\s+)?"
+    r"(?:public\s*\.\s*)?\"?(\w+)",
+    re.IGNORECASE,
 )
 
 
@@ -81,16 +83,16 @@ class HttpsDoor:
             return self._answer_in(error, file)
         return answer if isinstance(answer, dict) else {}
 
-    def unknown_functions(self, files: Sequence[MigrationFile]) -> list[str]:
-        """Functions of the files that PostgREST does not serve, after some seconds of patience."""
-        made = {name for file in files for name in _CREATED_FUNCTION.findall(file.text)}
+    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:
+        """What the files made and PostgREST does not serve, after some seconds of patience."""
+        made = {name for file in files for name in _CREATED.findall(file.text)}
+        paths = self._visible(made) if made else []
         deadline = time.monotonic() + _CACHE_WAIT_SECONDS
-        while made:
-            unknown = self._unserved(made)
-            if not unknown or time.monotonic() > deadline:
-                return unknown
+        while paths := [path for path in paths if not self._transport.serves(path)]:
+            if time.monotonic() > deadline:
+                break
             time.sleep(_CACHE_PAUSE_SECONDS)
-        return []
+        return [path.rpartition("/")[2] for path in paths]
 
     def _look(self, manner: Manner) -> Mapping[str, Any] | None:
         try:
@@ -162,18 +164,11 @@ class HttpsDoor:
             # Whether it was carried out is not known, and need not be: the envelope looks.
             return repeat(lambda: self._transport.send(request), error)
 
-    def _unserved(self, names: set[str]) -> list[str]:
-        try:
-            paths = self._transport.get("", {}).get("paths", {})
-        except (DatabaseError, AttributeError):
-            return []  # a server may be told not to describe itself; then there is nothing to see
-        return sorted(name for name in self._callable(names) if f"/rpc/{name}" not in paths)
-
-    def _callable(self, names: set[str]) -> list[str]:
-        """Those that the service role may call; the others are not described in any case."""
-        script = _CALLABLE.replace("--{names}", envelope.quoted(",".join(sorted(names))))
+    def _visible(self, names: set[str]) -> list[str]:
+        """Paths of those that the API can be asked about without calling anything."""
+        script = _VISIBLE.replace("--{names}", envelope.quoted(",".join(sorted(names))))
         answer = self.send(Envelope(f"do {envelope.quoted(script)}"))
-        return list(answer.get("names") or ())
+        return list(answer.get("paths") or ())
 
 
 _TIMEOUT_ADVICE = (
@@ -182,16 +177,23 @@ _TIMEOUT_ADVICE = (
     "alter role authenticator set statement_timeout = '60s'; notify pgrst, 'reload config';"
 )
 
-_CALLABLE = """
+_VISIBLE = """
 begin
-    perform set_config('pulsebase.answer', jsonb_build_object('names', (
-        select jsonb_agg(distinct p.proname)
-        from pg_catalog.pg_proc as p
-        join pg_catalog.pg_roles as r on r.rolname = 'service_role'
-        where p.pronamespace = 'public'::regnamespace
-            and p.proname = any (string_to_array(--{names}, ','))
-            and p.prorettype <> 'trigger'::regtype
-            and has_function_privilege(r.oid, p.oid, 'execute')
+    perform set_config('pulsebase.answer', jsonb_build_object('paths', (
+        select jsonb_agg(distinct made.path)
+        from (
+            select 'rpc/' || p.proname
+            from pg_catalog.pg_proc as p
+            where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
+                and p.pronargs = p.pronargdefaults
+                and p.proname = any (string_to_array(--{names}, ','))
+                and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype)
+            union all
+            select c.relname
+            from pg_catalog.pg_class as c
+            where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+                and c.relname = any (string_to_array(--{names}, ','))
+        ) as made (path)
     ))::text, true);
 end
 """

@@ -243,8 +243,8 @@ class Migrator:
 
     def _advice(self, door: Door, files: Sequence[MigrationFile]) -> str:
         """What is left to do when PostgREST does not see what was made."""
-        unknown = door.unknown_functions(files)
-        return _stale_advice(unknown) if unknown else ""
+        unserved = door.unserved(files)
+        return _stale_advice(unserved) if unserved else ""
 
     @contextmanager
     def _door(self) -> Iterator[Door]:

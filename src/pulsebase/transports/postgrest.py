@@ -59,6 +59,12 @@ class PostgrestTransport:
             response = self._client.get(url, params=dict(parameters))
         return read(response)
 
+    def serves(self, path: str) -> bool:
+        """Whether the API knows a table, or a function that needs no arguments; calls nothing."""
+        with translated(self._target):
+            response = self._client.options(f"{self._base or self.find_base()}/{path}")
+        return response.status_code != HTTPStatus.NOT_FOUND
+
     def find_base(self) -> str:
         """Ask once whether `/rest/v1` or the bare URL answers, and remember."""
         with translated(self._target):
