@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,14 +26,10 @@ if TYPE_CHECKING:
 
 # The smallest keys of each kind, aimed at a port of this machine on which nobody listens.
 SMALLEST: dict[str, dict[str, Any]] = {"http": {"url": "http://127.0.0.1:1/"}}
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HELPERS = {"cleaning", "curl", "outcome", "redaction", "registry", "tools"}
 
 each_kind = pytest.mark.parametrize("kind", probe_kinds())
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 def test_every_file_is_a_kind_or_a_known_helper() -> None:
@@ -53,7 +50,7 @@ def test_naming_the_kinds_imports_none_of_them() -> None:
         "import sys, pulsebase.probes as p; p.probe_kinds(); "
         "sys.exit(bool({'pycurl', 'pydantic', 'pulsebase.probes.http'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @each_kind
@@ -85,7 +82,16 @@ def test_a_kind_has_a_json_schema_and_takes_no_key_of_the_service(kind: str) -> 
 
 
 @each_kind
-@pytest.mark.anyio
+def test_every_key_of_a_kind_has_its_heading_in_the_reference(kind: str) -> None:
+    page = (REFERENCE / f"probe-{kind}.md").read_text("utf-8")
+    schema = TypeAdapter(load_probe_kind(kind)).json_schema()
+    for key, about in schema["properties"].items():
+        inner = schema.get("$defs", {}).get(about.get("$ref", "").rpartition("/")[2], {})
+        for name in [f"{key}.{inner_key}" for inner_key in inner.get("properties", ())] or [key]:
+            assert f"### `{name}`\n" in page, name
+
+
+@each_kind
 async def test_a_service_that_is_away_is_down_with_an_error(kind: str) -> None:
     probe: Any = load_probe_kind(kind)
     before = datetime.now(UTC)

@@ -10,7 +10,10 @@ import contextlib
 import socket
 import struct
 import subprocess
+from shutil import which
 from typing import TYPE_CHECKING, Self
+
+from tests.support.requirement import require
 
 if TYPE_CHECKING:
     import ssl
@@ -135,14 +138,15 @@ def make_expired_certificate(folder: Path, subject: str) -> tuple[Path, Path]:
     sign = ["openssl", "ca", "-batch", "-selfsign", "-notext", "-config", "ca.cnf", *dates]
     files = ["-extensions", "ext", "-keyfile", str(key), "-in", "csr.pem", "-out", str(certificate)]
     for command in (request, [*sign, *files]):
-        subprocess.run(command, check=True, capture_output=True, cwd=folder)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
     return certificate, key
 
 
 def make_certificate(folder: Path, *arguments: str) -> tuple[Path, Path]:
     """Make a self-signed certificate with the `openssl` program; return certificate and key."""
+    require("the program `openssl`, which makes certificates, is not installed", which("openssl"))
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"]
     files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command, *files, *arguments], check=True, capture_output=True)  # noqa: S603
+    subprocess.run([*command, *files, *arguments], check=True, capture_output=True)
     return certificate, key

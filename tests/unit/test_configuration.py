@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from pulsebase.monitor.configuration import Configuration
 
-SECRET = "canary-4f9c2d71b6"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+CANARY = "canary-4f9c2d71b6"
 MINIMAL = '[[services]]\nname = "a"\nurl = "http://a.example/"\n'
 
 
@@ -63,7 +65,7 @@ timeout = "500ms"
 name = "site"
 url = "http://site.example/"
 """,
-        {"DATABASE_URL": "postgresql://u@h/d", "OPENAI_API_KEY": SECRET},
+        {"DATABASE_URL": "postgresql://u@h/d", "OPENAI_API_KEY": CANARY},
     )
     assert configuration.database.url == "postgresql://u@h/d"
     openai, site = configuration.services
@@ -71,14 +73,14 @@ url = "http://site.example/"
     assert openai.interval == timedelta(minutes=90)
     assert openai.timeout == timedelta(milliseconds=500)
     assert isinstance(openai.probe, HttpProbe)
-    assert openai.probe.headers == {"Authorization": f"Bearer {SECRET}"}
+    assert openai.probe.headers == {"Authorization": f"Bearer {CANARY}"}
     assert openai.probe.degraded_above == timedelta(seconds=2)
     assert openai.probe.expect.status == ("2xx", "304")
     assert openai.probe.expect.body_matches is not None
     assert openai.probe.expect.body_matches.search("a gpt") is not None
     assert (site.interval, site.timeout) == (timedelta(seconds=30), timedelta(seconds=4))
     assert site.probe == HttpProbe(url="http://site.example/", expect=HttpExpectation())
-    assert SECRET not in repr(configuration)
+    assert CANARY not in repr(configuration)
 
 
 def test_without_defaults_a_service_is_asked_every_minute_for_ten_seconds() -> None:
@@ -259,11 +261,11 @@ def test_an_unset_variable_is_named_once_with_its_line() -> None:
 
 
 def test_a_file_gives_a_value_without_its_last_line_break() -> None:
-    Path("token").write_text(SECRET + "\n")
+    Path("token").write_text(CANARY + "\n")
     text = MINIMAL + 'headers = { A = "Bearer ${file:token}", B = "$${A} costs $5" }\n'
     probe = load(text).services[0].probe
     assert isinstance(probe, HttpProbe)
-    assert probe.headers == {"A": f"Bearer {SECRET}", "B": "${A} costs $5"}
+    assert probe.headers == {"A": f"Bearer {CANARY}", "B": "${A} costs $5"}
 
 
 @pytest.mark.parametrize(
@@ -302,17 +304,17 @@ def test_a_reference_that_cannot_be_followed(reference: str, said: str) -> None:
         'headers = { A = "${SECRET}\\n" }',
         'verify_tls = "${SECRET}"',
         'unknown = "${SECRET}"',
-        f'headers = "{SECRET}"',
-        f'body = ["{SECRET}"]',
-        f'[database]\nurl = "gopher://u:{SECRET}@h"',
-        f'[database]\nurl = "https://{SECRET}@h"',
+        f'headers = "{CANARY}"',
+        f'body = ["{CANARY}"]',
+        f'[database]\nurl = "gopher://u:{CANARY}@h"',
+        f'[database]\nurl = "https://{CANARY}@h"',
         '[database]\nurl = "${SECRET}"',
-        f'[database]\nkey = ["{SECRET}"]',
+        f'[database]\nkey = ["{CANARY}"]',
     ],
 )
 def test_no_complaint_shows_a_secret(line: str) -> None:
-    found = complaints(MINIMAL + line + "\n", {"SECRET": SECRET})
-    assert SECRET not in "\n".join(found)
+    found = complaints(MINIMAL + line + "\n", {"SECRET": CANARY})
+    assert CANARY not in "\n".join(found)
 
 
 @pytest.mark.parametrize("key", ["name", "url"])
@@ -320,13 +322,23 @@ def test_no_complaint_shows_a_secret_in_a_required_key(key: str) -> None:
     others = {"name": 'name = "a"', "url": 'url = "http://a/"'} | {
         key: f'{key} = "${{SECRET}}\\u0007"'
     }
-    found = complaints("[[services]]\n" + "\n".join(others.values()), {"SECRET": SECRET})
-    assert SECRET not in "\n".join(found)
+    found = complaints("[[services]]\n" + "\n".join(others.values()), {"SECRET": CANARY})
+    assert CANARY not in "\n".join(found)
 
 
 def test_a_url_in_the_file_is_shown_without_its_password() -> None:
-    [complaint] = complaints(f'[[services]]\nname = "a"\nurl = "http://u:{SECRET}@h h/"\n')
+    [complaint] = complaints(f'[[services]]\nname = "a"\nurl = "http://u:{CANARY}@h h/"\n')
     assert 'got "http://***@h h/"' in complaint
+
+
+def test_the_examples_of_the_reference_can_be_loaded() -> None:
+    pages = [REFERENCE / "configuration.md", *REFERENCE.glob("probe-*.md")]
+    environ = {"DATABASE_URL": "embedded://", "OPENAI_API_KEY": CANARY}
+    for page in pages:
+        examples = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        assert examples
+        for example in examples:
+            assert load(example, environ).services
 
 
 def test_lines_are_right_behind_values_of_several_lines() -> None:

@@ -18,13 +18,6 @@ from tests.support.lying_server import LyingServer, answers, says
 if TYPE_CHECKING:
     import asyncio
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
 
 async def look(probe: HttpProbe) -> Outcome:
     async with ProbeTools() as tools:

@@ -21,18 +21,11 @@ from tests.support.lying_server import LyingServer, answers, repeats, resets, sa
 if TYPE_CHECKING:
     from tests.support.lying_server import Behaviour
 
-pytestmark = pytest.mark.anyio
-
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 GZIP = OK + b"Content-Encoding: gzip\r\n"
 MEGABYTE = 1024 * 1024
 CANARY = "canary-4f9c2d71b6"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 async def look(probe: HttpProbe, *, timeout_seconds: float = 5) -> Outcome:
@@ -175,11 +168,11 @@ async def test_a_body_that_is_not_utf_8_is_looked_into_and_stored_as_text() -> N
 
 async def test_a_redirect_to_a_name_of_any_bytes_breaks_nothing() -> None:
     location = "Location: http://\xff\xfe\xc0.example/\r\n"
-    async with LyingServer(answers(status="302 Found", headers=location)) as liar:
-        async with LyingServer(answers()) as honest, ProbeTools() as tools:
-            lied = HttpProbe(url=liar.url).probe(timeout_seconds=2, tools=tools)
-            told = HttpProbe(url=honest.url).probe(timeout_seconds=2, tools=tools)
-            outcomes = await asyncio.gather(lied, told)
+    lies = answers(status="302 Found", headers=location)
+    async with LyingServer(lies) as liar, LyingServer(answers()) as honest, ProbeTools() as tools:
+        lied = HttpProbe(url=liar.url).probe(timeout_seconds=2, tools=tools)
+        told = HttpProbe(url=honest.url).probe(timeout_seconds=2, tools=tools)
+        outcomes = await asyncio.gather(lied, told)
     assert [outcome.status for outcome in outcomes] == ["down", "healthy"]
     assert outcomes[0].details["error"]["kind"] in {"dns", "protocol"}
 
@@ -204,15 +197,29 @@ async def test_no_secret_of_the_request_is_in_the_outcome() -> None:
     assert b64encode(f"user:{CANARY}".encode()).decode() not in shown
 
 
+async def test_credentials_do_not_follow_a_redirect_to_another_server() -> None:
+    async with LyingServer(answers()) as other:
+        points = answers(status="302 Found", headers=f"Location: {other.url}\r\n")
+        async with LyingServer(points) as server:
+            url = f"http://user:{CANARY}@127.0.0.1:{server.port}/"
+            cookie = {"Cookie": f"session={CANARY}"}
+            assert (await look(HttpProbe(url=url, headers=cookie))).status == "healthy"
+            bearer = {"Authorization": f"Bearer {CANARY}"}
+            assert (await look(HttpProbe(url=server.url, headers=bearer))).status == "healthy"
+    assert len(other.requests) == 2
+    assert b"Authorization" not in b"".join(other.requests)
+    assert CANARY.encode() not in b"".join(other.requests)
+
+
 async def test_a_cancelled_probe_leaves_the_driver_working() -> None:
-    async with LyingServer(stalls()) as silent, LyingServer(answers()) as honest:
-        async with ProbeTools() as tools:
-            probe = HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools)
-            task = asyncio.create_task(probe)
-            await silent.asked.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    async with LyingServer(stalls()) as silent, ProbeTools() as tools:
+        probe = HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools)
+        task = asyncio.create_task(probe)
+        await silent.asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with LyingServer(answers()) as honest:
             outcome = await HttpProbe(url=honest.url).probe(timeout_seconds=5, tools=tools)
     assert outcome.status == "healthy"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 from typing import TYPE_CHECKING
 
@@ -20,21 +19,8 @@ from tests.support.lying_server import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        shutil.which("openssl") is None,
-        reason="the program `openssl`, which makes the certificates, is not installed",
-    ),
-]
-
 FOR_LOOPBACK = ("-days", "2", "-addext", "subjectAltName=IP:127.0.0.1")
 FOR_ANOTHER = ("-days", "2", "-addext", "subjectAltName=DNS:another.example")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 async def look(probe: HttpProbe) -> Outcome:
