@@ -1,4 +1,4 @@
-"""`python -m bench [NAME]...`: run the benchmarks (all of them, or those named) and print a table."""
+"""`python -m bench [NAME]...`: run all benchmarks, or those named, and print a table."""
 
 from __future__ import annotations
 

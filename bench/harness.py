@@ -66,7 +66,7 @@ def show(comparisons: Sequence[Comparison]) -> None:
             f"{statistics.median(line.ours):,.4g}",
             f"{statistics.median(line.theirs):,.4g}",
             f"{statistics.median(ratios):.2f}",
-            f"{min(ratios):.2f}–{max(ratios):.2f}",
+            f"{min(ratios):.2f} to {max(ratios):.2f}",
             _target(line),
             {True: "yes", False: "NO", None: ""}[line.met],
         )

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from pulsebase.monitor.configuration import Configuration, Service
     from pulsebase.settings import Target
 
+
 @click.command(cls=HealthCommand)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @config_option
 def check(names: tuple[str, ...], path: Path) -> None:
-    """Probe every service of the configuration file once, or only those NAMEd, and record it.
+    r"""Probe every service of the configuration file once, or only those NAMEd, and record it.
 
     \b
     Exit codes: 0 all healthy, 1 the worst is degraded, 2 one is down,

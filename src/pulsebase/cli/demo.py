@@ -15,9 +15,9 @@ from pulsebase.cli.options import DURATION, Command
 from pulsebase.cli.output import (
     Column,
     print_line,
-    tell,
     print_table,
     status_cell,
+    tell,
 )
 from pulsebase.cli.watching import migrate, open_door, stop_on_signals
 from pulsebase.settings import resolve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ async def _served(handler: Handler) -> AsyncIterator[str]:
         try:
             await reader.readuntil(b"\r\n\r\n")
             status = await handler()
-            body = b"ok\n" if status == 200 else b"out of order\n"
+            body = b"ok\n" if status == HTTPStatus.OK else b"out of order\n"
             writer.write(b"HTTP/1.1 %d Demo\r\nContent-Length: %d\r\n" % (status, len(body)))
             writer.write(b"Connection: close\r\n\r\n" + body)
             await writer.drain()

@@ -42,7 +42,7 @@ class Recorder:
         self._full = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failures = 0
+        self.failures = 0
         self.recorded = 0
         self.dropped = 0
 
@@ -79,11 +79,12 @@ class Recorder:
         while not self._stopping.is_set():
             await self._pause()
             await self._store_waiting()
+        await self._store_waiting()
 
     async def _pause(self) -> None:
-        seconds = min(_LONGEST_PAUSE_SECONDS, _BATCH_WAIT_SECONDS * 2**self._failures)
+        seconds = min(_LONGEST_PAUSE_SECONDS, _BATCH_WAIT_SECONDS * 2**self.failures)
         # A full batch cuts the wait short, but not the pause after a failure.
-        event = self._stopping if self._failures else self._full
+        event = self._stopping if self.failures else self._full
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -132,12 +133,12 @@ class Recorder:
         self.recorded += len(batch)
 
     def _tell_failure(self, error: DatabaseError) -> None:
-        self._failures += 1
-        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        self.failures += 1
+        level = logging.WARNING if self.failures == 1 else logging.DEBUG
         log.log(level, "cannot record, %d checks wait: %s", len(self._waiting), error)
 
     def _tell_success(self, rows: int) -> None:
-        if self._failures:
+        if self.failures:
             log.warning("recording again; %d checks still wait", len(self._waiting))
-        self._failures = 0
+        self.failures = 0
         log.debug("recorded %d checks", rows)

@@ -1,4 +1,4 @@
-"""When each service is due: at its own phase of its interval, without drift, never twice at once."""
+"""When each service is due: at its own phase of its interval, without drift, never overlapping."""
 
 from __future__ import annotations
 
