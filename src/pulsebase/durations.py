@@ -80,7 +80,7 @@ class _WrittenAsText:
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> Any:
         # Imported here: only who reads a file has pydantic installed, and it imports slowly.
-        from pydantic_core import core_schema  # noqa: PLC0415
+        from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(_read)
 
