@@ -12,6 +12,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from pulsebase.connection import Call, Many, Pages, Steps
+from pulsebase.errors import InvalidValueError
 from pulsebase.models import fields
 from pulsebase.models.batches import delete_in_batches
 from pulsebase.transports.request import JsonText, Request
@@ -332,7 +333,10 @@ def _batches(checks: Iterable[NewHealthCheck]) -> Iterator[list[str]]:
     batch: list[str] = []
     characters = 0
     for check in checks:
-        row = check.json()
+        try:
+            row = check.json()
+        except AttributeError:
+            raise InvalidValueError("checks", check, "NewHealthCheck objects") from None
         if batch and (len(batch) == _BATCH_ROWS or characters + len(row) > _BATCH_CHARACTERS):
             yield batch
             batch, characters = [], 0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pulsebase.settings import Target
 
 SUPABASE_PATH = "/rest/v1"
+_PROBED_PATH = f"{SUPABASE_PATH}/rpc/pulsebase"  # a function that nobody has
 _SUPABASE_HOSTS = (".supabase.co", ".supabase.in", ".supabase.red")
 _USER_AGENT = "pulsebase"  # secret keys are refused to anything that looks like a browser
 _SUCCESS, _REDIRECTION = 2, 3  # the first digit of a status
@@ -68,8 +69,8 @@ class PostgrestTransport:
     def find_base(self) -> str:
         """Ask once whether `/rest/v1` or the bare URL answers, and remember."""
         with translated(self._target):
-            response = self._client.head(
-                f"{self._target.url}{SUPABASE_PATH}/", timeout=self._target.connect_timeout_seconds
+            response = self._client.get(
+                f"{self._target.url}{_PROBED_PATH}", timeout=self._target.connect_timeout_seconds
             )
         self._base = base_for(self._target.url, response)
         return self._base
@@ -101,8 +102,8 @@ class AsyncPostgrestTransport:
     async def find_base(self) -> str:
         """Ask once whether `/rest/v1` or the bare URL answers, and remember."""
         with translated(self._target):
-            response = await self._client.head(
-                f"{self._target.url}{SUPABASE_PATH}/", timeout=self._target.connect_timeout_seconds
+            response = await self._client.get(
+                f"{self._target.url}{_PROBED_PATH}", timeout=self._target.connect_timeout_seconds
             )
         self._base = base_for(self._target.url, response)
         return self._base
@@ -143,11 +144,16 @@ def known_base(url: str) -> str:
 
 
 def base_for(url: str, response: Response) -> str:
-    """The base, from the answer of `/rest/v1/`."""
+    """The base, from what a call of an unknown function under `/rest/v1` was answered.
+
+    A project says that it knows no such function (or refuses the key). A bare PostgREST says 404
+    without a code, or since version 13 that the path is invalid.
+    """
     if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise typed_error(response)
-    bare = response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
-    return url if bare else f"{url}{SUPABASE_PATH}"
+    code = _error_body(response).get("code")
+    missing = response.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+    return url if missing and code in (None, "PGRST125") else f"{url}{SUPABASE_PATH}"
 
 
 def encode(request: Request) -> bytes:

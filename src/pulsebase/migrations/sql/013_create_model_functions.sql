@@ -80,6 +80,10 @@ as $function$
 declare
     stored public.service_health_checks;
 begin
+    -- Some clients encode JSON twice; the details are an object, so a text can only be one of those.
+    if jsonb_typeof(probe_details) = 'string' then
+        probe_details := (probe_details #>> '{}')::jsonb;
+    end if;
     insert into public.service_health_checks
         (id, service_name, status, latency_ms, checked_at, probe_details)
     values (
@@ -109,6 +113,9 @@ as $function$
 declare
     inserted bigint;
 begin
+    if json_typeof(checks) = 'string' then
+        checks := (checks #>> '{}')::json;
+    end if;
     insert into public.service_health_checks
         (id, service_name, status, latency_ms, checked_at, probe_details)
     select
@@ -343,6 +350,9 @@ as $function$
 declare
     stored public.alert_events;
 begin
+    if jsonb_typeof(details) = 'string' then
+        details := (details #>> '{}')::jsonb;
+    end if;
     insert into public.alert_events (id, service_name, alert_type, status, details, resolved_at)
     values (
         coalesce(id, gen_random_uuid()), service_name, alert_type, status, details,
