@@ -71,6 +71,10 @@ def split(script: str) -> Iterator[Statement]:
                 line_position = current.start
                 yield _statement(script, current, stop - 1, line)
             current = _Open()
+        elif kind == "meta" and current.start < 0:
+            line += script.count("\n", line_position, position)
+            line_position = position
+            yield Statement(script[position:stop].rstrip(), position, line, ("\\",))
         elif kind not in {"space", "line_comment", "block_comment", "end"}:
             _read(current, kind, script[position:stop] if kind == "word" else "", position)
         position = stop
@@ -121,8 +125,8 @@ def _read(current: _Open, kind: str, word: str, position: int) -> None:
             current.depth -= 1
         case "word":
             _read_word(current, word.lower())
-        case "meta" if not current.words:
-            current.words.append("\\")
+        case _:
+            pass
 
 
 def _read_word(current: _Open, word: str) -> None:
