@@ -62,12 +62,12 @@ class _Root(DatabaseGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
-        entry = COMMANDS.get(name)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
+        entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
         module = import_module(f"pulsebase.cli.{entry.module}")
-        return cast("click.Command", getattr(module, name))
+        return cast("click.Command", getattr(module, cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

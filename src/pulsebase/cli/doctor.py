@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,7 +14,7 @@ from pulsebase.cli.findings import (
     key_findings,
 )
 from pulsebase.cli.options import DatabaseCommand, current_options
-from pulsebase.cli.output import print_json, print_line, print_styled, progress, status_cell
+from pulsebase.cli.output import print_json, print_line, print_styled, status_cell
 from pulsebase.errors import PulsebaseError
 
 if TYPE_CHECKING:
@@ -42,19 +43,17 @@ def doctor() -> int:
       1  at least one problem
     """  # noqa: D301 -- click's mark for a paragraph that is not to be filled
     options = current_options()
-    with progress("looking") as bar:
-        findings = []
-        for finding in _findings(options):
-            findings.append(finding)
-            bar.advance(description=finding.topic)
+    findings = []
+    for finding in _findings(options):
+        findings.append(finding)
+        if not options.json:
+            _show(finding)  # at once: the next one may take a while
     problems = sum(finding.level == "problem" for finding in findings)
     warnings = sum(finding.level == "warning" for finding in findings)
     if options.json:
         print_json({"ok": not problems, "findings": findings})
     else:
-        for finding in findings:
-            _show(finding)
-        print_line(f"\n{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}".lstrip())
+        print_line(f"{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}")
     return 1 if problems else 0
 
 
@@ -110,6 +109,7 @@ def _show(finding: Finding) -> None:
     )
     if finding.remedy:
         print_line(f"{'':{_LEVEL_WIDTH}}  {'':{_TOPIC_WIDTH}}  → {finding.remedy}")
+    sys.stdout.flush()
 
 
 def _counted(count: int, thing: str) -> str:

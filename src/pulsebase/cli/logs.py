@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+import click
+
+from pulsebase.errors import PulsebaseError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -91,8 +95,11 @@ def command_logged(
     try:
         yield
     except Exception as error:
-        # With its traceback, which only a verbose log shows: the user gets one line.
-        _log.debug("%s: %s", command, type(error).__name__, exc_info=True)
+        # The user gets one line; where that cannot say enough, this has the traceback.
+        foreseen = isinstance(
+            error, (PulsebaseError, OSError, click.ClickException, click.exceptions.Exit)
+        )
+        _log.debug("%s: %s", command, type(error).__name__, exc_info=not foreseen)
         raise
     finally:
         _log.debug("%s ends after %d ms", command, round((time.monotonic() - began) * 1000))

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.progress import Progress as BarOfRich
     from rich.text import Text
 
 __all__ = [
@@ -51,6 +53,7 @@ _UNSAFE_IN_JSON: Final = re.compile(
     "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _GAP: Final = "  "
+_MOMENT_SECONDS: Final = 0.5
 _STATUS_STYLES: Final = {
     "healthy": "green",
     "degraded": "yellow",
@@ -163,14 +166,14 @@ def console(file: IO[str] | None = None) -> Console:
     """A console of rich's for stdout (or another file) that interprets no markup."""
     from rich.console import Console
 
-    file = sys.stdout if file is None else file
+    shown_in = file or sys.stdout
     return Console(
-        file=file,
+        file=shown_in,
         no_color=not use_color(),
         highlight=False,
         markup=False,
         emoji=False,
-        force_terminal=file.isatty(),
+        force_terminal=shown_in.isatty(),
     )
 
 
@@ -180,35 +183,44 @@ def use_color() -> bool:
 
 
 class Progress:
-    """How far a command has come; shown on stderr, and only if that is a terminal."""
+    """How far a command has come. `bar` appears when it takes longer than a moment."""
 
-    def __init__(self, bar: Any = None, task: Any = None) -> None:
+    def __init__(self, bar: BarOfRich | None = None) -> None:
         self._bar = bar
-        self._task = task
+        self._done = 0
+        self._appears_at = time.monotonic() + _MOMENT_SECONDS
 
-    def advance(self, steps: int = 1, *, description: str | None = None) -> None:
-        """So many more steps are done; `description` replaces the text before the bar."""
-        if self._bar is not None:
-            shown = {} if description is None else {"description": clean(description)}
-            self._bar.update(self._task, advance=steps, **shown)
+    def advance(self, steps: int = 1) -> None:
+        """So many more steps are done."""
+        self._done += steps
+        if self._bar is None or time.monotonic() < self._appears_at:
+            return
+        if not self._bar.live.is_started:
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=self._done)
 
 
 @contextmanager
 def progress(description: str, total: int | None = None) -> Iterator[Progress]:
-    """A progress bar that vanishes when it is done; without a `total`, a counter."""
+    """A progress bar on stderr, if that is a terminal; it vanishes when it is done.
+
+    Without a `total` it only counts.
+    """
     if not sys.stderr.isatty():
         yield Progress()
         return
-    from rich import progress as bars
+    from rich import progress as parts
 
     count = "{task.completed:,}" + ("/{task.total:,}" if total else "")
-    parts = [bars.TextColumn("{task.description}", markup=False), bars.TextColumn(count)]
-    if total:
-        parts.insert(1, bars.BarColumn())  # type: ignore[arg-type]  # a list of columns of any kind
-    with bars.Progress(
-        *parts, bars.TimeElapsedColumn(), console=console(sys.stderr), transient=True
-    ) as bar:
-        yield Progress(bar, bar.add_task(clean(description), total=total))
+    columns: list[str | parts.ProgressColumn] = [parts.TextColumn("{task.description}")]
+    columns += [parts.BarColumn()] if total else []
+    columns += [parts.TextColumn(count), parts.TimeElapsedColumn()]
+    bar = parts.Progress(*columns, console=console(sys.stderr), transient=True)
+    bar.add_task(clean(description), total=total)
+    try:
+        yield Progress(bar)
+    finally:
+        bar.stop()
 
 
 def _json_escape(match: re.Match[str]) -> str:
@@ -279,12 +291,16 @@ def _draw_table(columns: list[Column], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def _fitting(columns: list[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """The columns that fit side by side: the highest rank goes first, rank 0 never."""
+    """The columns that fit side by side: empty ones go first, then the highest rank."""
     widths = [
         max([display_width(column.title), *(display_width(_text(row[index])) for row in rows)])
         for index, column in enumerate(columns)
     ]
-    shown = list(range(len(columns)))
+    shown = [
+        index
+        for index, column in enumerate(columns)
+        if not column.rank or any(_text(row[index]) for row in rows)
+    ]
     while sum(widths[index] + len(_GAP) for index in shown) - len(_GAP) > width:
         droppable = [index for index in shown if columns[index].rank]
         if not droppable:

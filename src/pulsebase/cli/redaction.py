@@ -88,7 +88,9 @@ def _secrets_of(url: str) -> Iterator[str]:
     user_info, at, _ = re.split(r"[/?#]", authority, maxsplit=1)[0].rpartition("@")
     if not at:  # an unescaped / or # in a password ends the authority too early
         user_info = authority.rpartition("@")[0]
-    yield user_info.partition(":")[2]
+    password = user_info.partition(":")[2]
+    yield password
+    yield from re.split(r"[/?#]", password)  # what a parser takes it apart at shows up in pieces
     try:
         pairs = parse_qsl(urlsplit(url).query)
     except ValueError:

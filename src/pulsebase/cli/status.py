@@ -41,10 +41,10 @@ _CHECKS_FOR_SINCE: Final = 100
 _COLUMNS: Final = (
     Column("SERVICE"),
     Column("STATUS"),
-    Column("SINCE", rank=3),
-    Column("LATENCY", right=True, rank=2),
-    Column("CHECKED", right=True, rank=1),
-    Column("ALERT", rank=4),
+    Column("SINCE", rank=4),
+    Column("LATENCY", right=True, rank=3),
+    Column("CHECKED", right=True, rank=2),
+    Column("ALERT", rank=1),
 )
 
 
@@ -189,4 +189,4 @@ def _status_words(service: ServiceStatus) -> str:
 
 
 def _alert_words(event: AlertEvent) -> str:
-    return f"{event.alert_type} since {time_text(event.created_at)}"
+    return f"{event.alert_type} at {time_text(event.created_at)}"
