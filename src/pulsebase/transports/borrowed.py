@@ -6,8 +6,8 @@ application's transaction, as any statement of its own would.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import contextmanager
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -132,9 +132,10 @@ class AsyncSqlalchemyTransport:
     async def send(self, request: Request) -> Any:
         """Call one function inside the application's transaction."""
         sql, parameters = statement(request)
-        connection = _engine_connection(self._connection)
         with _driver_errors(), _encodable():
-            connection = await connection if isawaitable(connection) else connection
+            connection = _engine_connection(self._connection)
+            if isinstance(connection, Coroutine):  # not any awaitable: a connection is one itself
+                connection = await connection
             result = await connection.exec_driver_sql(sql, tuple(parameters))
             return answer(tuple(result.one()))
 
