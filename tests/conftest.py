@@ -88,9 +88,19 @@ def empty_database(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def http_database(postgres: PostgresServer, migrated_template: str) -> str:
-    """The URL of the migrated database behind `postgrest` and `lite`.
+    """The URL of the migrated database behind `postgrest`.
 
     All tests share it, so each uses service names that no other test uses.
+    """
+    return postgres.url(postgres.create_database(template=migrated_template))
+
+
+@pytest.fixture(scope="session")
+def lite_database(postgres: PostgresServer, migrated_template: str) -> str:
+    """The URL of the migrated database behind `lite`, shared like `http_database`.
+
+    It is another one, because `lite` grants every table to everybody when it is first asked for
+    one, and would hide a grant that is missing.
     """
     return postgres.url(postgres.create_database(template=migrated_template))
 
@@ -104,10 +114,10 @@ def postgrest(http_database: str) -> Iterator[PostgrestServer]:
 
 
 @pytest.fixture(scope="session")
-def lite(http_database: str) -> Iterator[LiteServer]:
-    """The session's `@supabase/lite`, over `http_database`."""
+def lite(lite_database: str) -> Iterator[LiteServer]:
+    """The session's `@supabase/lite`, over `lite_database`."""
     require(f"no @supabase/lite: {_HOW_TO_GET_NODE_PARTS}", has_lite())
-    with LiteServer(http_database) as server:
+    with LiteServer(lite_database) as server:
         yield server
 
 

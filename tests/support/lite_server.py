@@ -35,8 +35,9 @@ secret_key = "{service_key}"
 class LiteServer:
     """`@supabase/lite` over one database, which has Supabase's roles.
 
-    It reads the schema once, for the first request: `restart` after a migration. Functions run as
-    the key's role; tables are read as the superuser, so row level security counts, grants do not.
+    It reads the schema once, for the first request: `restart` after a migration. With that request
+    it also grants every table in `public` to `anon`, `authenticated` and `service_role`, and those
+    to come: over it, row level security and the grants on functions count, those on tables do not.
     """
 
     def __init__(self, database_url: str) -> None:
