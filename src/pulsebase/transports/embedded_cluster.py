@@ -134,9 +134,9 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server if it runs; open transactions are rolled back."""
-        if self.postmaster() is None:
-            return
         for mode in ("fast", "immediate"):
+            if self.postmaster() is None:
+                return
             stopped = self._run(
                 *("pg_ctl", "stop", "-D", ".", "-m", mode, "-w"),
                 *("-t", f"{_STOP_TIMEOUT_SECONDS:.0f}"),
@@ -147,7 +147,7 @@ class Cluster:
                 self._remove_short_socket_folder()
                 _log.info("stopped the embedded PostgreSQL in %s", self.folder)
                 return
-        self._fail("stop", _cause(stopped.output))
+        self._fail("stop", f"it still runs after {2 * _STOP_TIMEOUT_SECONDS:g} s")
 
     def postmaster(self) -> int | None:
         """The pid of our living server; None when the pid file is stale or gone."""
@@ -272,7 +272,10 @@ class Cluster:
         temporary = "/tmp" if is_root() else tempfile.gettempdir()  # noqa: S108 checked when made
         short = f"{self.name}-{self.account.uid}"
         for folder in (self.folder / "socket", Path(temporary) / short):
-            if len(os.fsencode(folder / _SOCKET)) <= _LONGEST_SOCKET_PATH:
+            # In a URL a comma parts two hosts.
+            if len(os.fsencode(folder / _SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(
+                folder
+            ):
                 return folder
         return Path("/tmp") / short  # noqa: S108 checked when made
 

