@@ -73,7 +73,9 @@ def _write_files(folder: Path) -> tuple[Path, Path]:
     for number in range(1, _FILES + 1):
         text = _SQL.format(number=number)
         (ours / f"{number:03}_create_bench_{number:03}.sql").write_text(text)
-        (theirs / f"20260101{number:06}_create_bench.sql").write_text(f"-- migrate:up\n{text}")
+        (theirs / f"20260101{number:06}_create_bench.sql").write_text(
+            f"-- migrate:up\n{text}-- migrate:down\n"
+        )
     return ours, theirs
 
 
