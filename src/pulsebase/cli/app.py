@@ -45,9 +45,14 @@ class LazyCommand:
 
 # In the order of the help page. A new command is a new line here and a module of its own.
 COMMANDS: Final[dict[str, LazyCommand]] = {
-    "demo": LazyCommand("demo", "Show it all at once, on a private database."),
-    "run": LazyCommand("run", "Probe the services of the configuration file and record."),
-    "check": LazyCommand("check", "Probe every service once, record, exit by the worst status."),
+    "demo": LazyCommand("demo", "Show it all at once: database, migrations, monitor and history."),
+    "run": LazyCommand(
+        "run", "Probe the services of the configuration file and record what is seen."
+    ),
+    "check": LazyCommand(
+        "check",
+        "Probe every service of the configuration file once, or only those NAMEd, and record it.",
+    ),
     "record": LazyCommand("record", "Store one check of SERVICE and print its id."),
     "status": LazyCommand("status", "Show every service's newest check; exit by the worst status."),
     "history": LazyCommand("history", "Show the checks of SERVICE, newest first."),

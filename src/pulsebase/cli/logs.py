@@ -109,7 +109,12 @@ class _Handler(logging.StreamHandler[Any]):
     """Writes to the stderr of the moment; a closed pipe there is nobody's error."""
 
     def __init__(self) -> None:
-        super().__init__(sys.stderr)
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """The stderr of the moment: a progress bar puts itself there and stays below the lines."""
+        return sys.stderr
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
         """Lose the line rather than print a traceback about logging."""
@@ -157,11 +162,8 @@ class _LazyFormatter(logging.Formatter):
         """The last line of defence: whatever is in the record, no key or password leaves."""
         from pulsebase.cli.text import clean_lines
 
-        hidden = {
-            key: self._redactor.value(value)
-            for key, value in event.items()
-            if not key.startswith("_")
-        }
+        shown = {key: value for key, value in event.items() if not key.startswith("_")}
+        hidden: dict[str, Any] = self._redactor.value(shown)
         kept = {key: value for key, value in event.items() if key.startswith("_")}
         if not self._as_json:
             hidden = {

@@ -2,6 +2,7 @@
 
     Command           --json, --no-color, -v
     DatabaseCommand   those, and --url, --key, --connect-timeout
+    MonitorCommand    those; logs from INFO on
     HealthCommand     those; a failure exits with 3, since the health could not be learned
     DatabaseGroup     a group whose commands are DatabaseCommands
 
@@ -11,6 +12,7 @@ them with `current_options()`; nothing of what they hold is shown in a help text
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,6 +36,7 @@ __all__ = [
     "DatabaseGroup",
     "Failure",
     "HealthCommand",
+    "MonitorCommand",
     "Options",
     "current_options",
     "database_options",
@@ -217,6 +220,7 @@ class Command(click.Command):
 
     failure_exit_code: ClassVar[int] = 1
     uses_database: ClassVar[bool] = False
+    log_level: ClassVar[int] = logging.WARNING
 
     def __init__(self, name: str | None, **settings: Any) -> None:
         shared = [*(database_options() if self.uses_database else []), *output_options()]
@@ -229,7 +233,7 @@ class Command(click.Command):
         from pulsebase.cli.logs import command_logged
 
         try:
-            with command_logged(ctx.command_path, current_options()):
+            with command_logged(ctx.command_path, current_options(), level=self.log_level):
                 return super().invoke(ctx)
         except InvalidValueError as error:
             raise click.UsageError(str(error), ctx) from error
@@ -264,6 +268,12 @@ class HealthCommand(DatabaseCommand):
     """A command whose exit code is a health: 3, unknown, when it cannot be learned."""
 
     failure_exit_code = 3
+
+
+class MonitorCommand(DatabaseCommand):
+    """A command that stays: what it logs at INFO is worth a line."""
+
+    log_level = logging.INFO
 
 
 class DatabaseGroup(click.Group):

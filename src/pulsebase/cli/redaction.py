@@ -100,5 +100,6 @@ def _secrets_of(url: str) -> Iterator[str]:
 
 def _spellings(secret: str) -> Iterator[str]:
     secret = secret.strip()
-    yield from (secret, unquote(secret), quote(secret), quote(unquote(secret), safe=""))
-    yield from (repr(secret)[1:-1], repr(unquote(secret))[1:-1])
+    plain = unquote(secret)
+    yield from (secret, plain, quote(secret), quote(plain), quote(plain, safe=""))
+    yield from (repr(secret)[1:-1], repr(plain)[1:-1])
