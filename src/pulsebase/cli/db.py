@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["db"]
 
-_STYLES: Final = {"applied": "green", "pending": "yellow", "changed": "bold red", "missing": "bold red"}
+_STYLES: Final = {
+    "applied": "green",
+    "pending": "yellow",
+    "changed": "bold red",
+    "missing": "bold red",
+}
 _DIRECT: Final = ("postgresql://", "postgres://", "embedded://")
 _MANY_FILES: Final = 3
+_SECOND_MS: Final = 1000
 
 
 def _dir_option(*, required: bool = False) -> Callable[[Any], Any]:
@@ -157,7 +163,9 @@ def bootstrap(*, drop: bool) -> None:
     if options.url and options.url.startswith(_DIRECT):
         with options.connect() as connection:
             (scripts.uninstall if drop else scripts.install)(connection)
-        done = "exec_sql is removed" if drop else "exec_sql is installed; only service_role may use it"
+        done = (
+            "exec_sql is removed" if drop else "exec_sql is installed; only service_role may use it"
+        )
         if options.json:
             print_json({"installed": not drop})
         else:
@@ -206,8 +214,8 @@ def _run(migrator: Any) -> Applied:
         def show(step: Step) -> None:
             nonlocal bar
             if not begun and step.total >= _MANY_FILES:
-                bar = bars.enter_context(progress(step.file.id, total=step.total))
-            bar.advance(1 if begun else 0, description=step.file.id)
+                bar = bars.enter_context(progress("migrating", total=step.total))
+            bar.advance(1 if begun else 0)
             begun.append(step)
 
         try:
@@ -244,7 +252,9 @@ def _tell_applied(applied: Applied) -> None:
 def _duration(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
-    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"  # noqa: PLR2004 -- a second
+    if milliseconds < _SECOND_MS:
+        return f"{milliseconds} ms"
+    return f"{milliseconds / _SECOND_MS:.1f} s"
 
 
 def _row(entry: Entry) -> list[Cell]:

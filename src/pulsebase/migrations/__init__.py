@@ -1,10 +1,8 @@
 """Forward-only migrations for PostgreSQL and Supabase, over a direct connection or HTTPS.
 
-    from pulsebase.connection import connect
-    from pulsebase.migrations import Migrator, packaged, read_folder
-
-    with connect("postgresql://…") as connection:
-        applied = Migrator(connection, packaged()).apply()
+With `pulsebase.connection.connect("postgresql://…")` as the connection,
+`Migrator(connection, packaged()).apply()` brings a database to the schema that pulsebase needs, and
+`Migrator(connection, read_folder("migrations")).apply()` to that of an application.
 """
 
 from __future__ import annotations

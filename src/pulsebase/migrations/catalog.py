@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "MigrationFile", "packaged", "read_folder"]
 
+DIGITS = 3
 _NAME = re.compile(r"(?P<number>[0-9]{3})_(?P<words>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
 _NO_TRANSACTION = re.compile(r"--\s*pulsebase:\s*no\s+transaction\s*")
 _OPTION = re.compile(r"--\s*pulsebase:(?P<option>.*)")
@@ -84,7 +86,9 @@ def read_folder(folder: str | Path) -> Catalog:
 def _catalog(
     folder: str, entries: Iterable[Traversable], *, prefix: str, carried: bool = False
 ) -> Catalog:
-    found = sorted((entry for entry in entries if _is_candidate(entry)), key=lambda entry: entry.name)
+    found = sorted(
+        (entry for entry in entries if _is_candidate(entry)), key=lambda entry: entry.name
+    )
     files = tuple(read_file(entry, source=f"{prefix}{entry.name}") for entry in found)
     _refuse_duplicates_and_gaps(files)
     return Catalog(folder=folder, files=files, carried=carried)
@@ -92,7 +96,9 @@ def _catalog(
 
 def _is_candidate(entry: Traversable) -> bool:
     """Whether the entry means to be a migration; README, hidden and editor's files do not."""
-    return entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and entry.is_file()
+    return (
+        entry.name.lower().endswith(".sql") and not entry.name.startswith(".") and entry.is_file()
+    )
 
 
 def read_file(entry: Traversable, *, source: str) -> MigrationFile:
@@ -149,17 +155,19 @@ def _misnamed(source: str, name: str) -> str:
     count = len(digits[0]) if digits else 0
     if not name.endswith(".sql"):
         reason = "its ending must be .sql in lower case"
-    elif count != 3:
+    elif count != DIGITS:
         reason = f"it must start with three digits, not {count or 'none'}"
-    elif not stem[3:].startswith("_") or len(stem) == 4:
+    elif not stem[DIGITS:].startswith("_") or not stem[DIGITS + 1 :]:
         reason = "an underscore and words must follow the number"
     else:
-        reason = "its words may hold lower-case letters and digits only, joined by single underscores"
+        reason = (
+            "its words may hold lower-case letters and digits only, joined by single underscores"
+        )
     return f"{source}: {reason}; rename it like 012_create_users.sql"
 
 
 def _refuse_duplicates_and_gaps(files: tuple[MigrationFile, ...]) -> None:
-    for earlier, later in zip(files, files[1:], strict=False):
+    for earlier, later in pairwise(files):
         if earlier.number == later.number:
             msg = (
                 f"{earlier.name} and {later.name} have the same number; "

@@ -85,42 +85,16 @@ def apply(
         "lock_timeout": lambda _: f"'{round(lock_timeout_seconds * 1000)}ms'",
         "record": lambda _: record,
         "statements": lambda _: _executions(statements, manner),
-        "done": lambda _: _DONE,
     }
     body = _filled("apply.sql", parts)
     return Envelope(_block(body), _by_line(body, statements), durable)
 
 
-_DONE = (
-    "perform set_config('pulsebase.answer', jsonb_build_object('outcome', 'applied', 'duration_ms', "
-    "round(extract(epoch from clock_timestamp() - began) * 1000)::bigint)::text, true);"
-)
-
-# No roles of Supabase, no rows: has_function_privilege is asked only about roles that exist.
-_GUARD = f"""
-declare
-    opened text;
-begin
-    select string_agg(distinct p.oid::regprocedure::text, ', ')
-    into opened
-    from pg_catalog.pg_proc as p
-    join pg_catalog.pg_roles as r on r.rolname in ('anon', 'authenticated')
-    where p.proname = 'exec_sql'
-        and has_schema_privilege(r.oid, p.pronamespace, 'usage')
-        and has_function_privilege(r.oid, p.oid, 'execute');
-    if opened is not null then
-        raise exception '{RAISED_OPEN}%', opened;
-    end if;
-end;
-"""
-
-
 def _parts(manner: Manner) -> dict[str, Callable[[str], str]]:
     return {
-        "guard": lambda _: "" if manner == "direct" else _GUARD,
+        "guard": lambda _: "" if manner == "direct" else _script("guard.sql"),
         "lock": lambda _: (
-            f"if not pg_try_advisory_xact_lock({LOCK_KEY}) then "
-            f"{_reply(_BUSY, manner)} end if;"
+            f"if not pg_try_advisory_xact_lock({LOCK_KEY}) then {_reply(_BUSY, manner)} end if;"
         ),
         "reply": lambda answer: _reply(answer, manner),
     }
@@ -171,7 +145,11 @@ end;"""
 def _executable(statement: Statement) -> str:
     """PL/pgSQL refuses to EXECUTE a script that ends with SELECT INTO; so it ends with another."""
     first = statement.words[0] if statement.words else ""
-    return f"{statement.text}\n;select" if first in _ROWS_FIRST and "into" in statement.text.lower() else statement.text
+    return (
+        f"{statement.text}\n;select"
+        if first in _ROWS_FIRST and "into" in statement.text.lower()
+        else statement.text
+    )
 
 
 def _by_line(body: str, statements: Sequence[Statement]) -> dict[int, Statement]:

@@ -110,7 +110,9 @@ def _inner(context: str | None, statement: Statement | None) -> str:
     return frames.strip() if own else ""
 
 
-def _offset_inside(statement: Statement, diagnostic: psycopg.errors.Diagnostic, sent: str) -> int | None:
+def _offset_inside(
+    statement: Statement, diagnostic: psycopg.errors.Diagnostic, sent: str
+) -> int | None:
     """The offset of the error in the statement, if the server told a position in it."""
     if not (diagnostic.internal_position and diagnostic.internal_query):
         return None

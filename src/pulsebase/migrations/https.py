@@ -1,4 +1,4 @@
-"""The function `exec_sql` as the way for envelopes: nothing is needed but a URL and a service key."""
+"""The function `exec_sql` as the way for envelopes: a URL and a service key are all it takes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class HttpsDoor:
             raise MigrationError(msg) from error
         except DatabaseError as error:
             if error.code == "42601":
-                msg = f"the function exec_sql of this project cannot run scripts; to replace it {_BOOTSTRAP}"
+                msg = (
+                    f"this project's function exec_sql runs no scripts; to replace it {_BOOTSTRAP}"
+                )
                 raise MigrationError(msg) from error
             return self._answer_in(error, None)
         return answer if isinstance(answer, dict) and "exists" in answer else None
@@ -172,9 +174,9 @@ class HttpsDoor:
 
 
 _TIMEOUT_ADVICE = (
-    "\n      Nothing of it was applied: over HTTPS a file has about 8 seconds. Apply it over a direct "
-    "connection (--url postgresql://…), cut it into smaller files, or give the API more time: "
-    "alter role authenticator set statement_timeout = '60s'; notify pgrst, 'reload config';"
+    "\n      Nothing of it was applied: over HTTPS a file has about 8 seconds. Apply it over a "
+    "direct connection (--url postgresql://…), cut it into smaller files, or give the API more "
+    "time: alter role authenticator set statement_timeout = '60s'; notify pgrst, 'reload config';"
 )
 
 _VISIBLE = """
@@ -201,7 +203,9 @@ end
 
 def _missing(error: DatabaseError) -> str:
     if error.code != _MISSING_CODE:
-        return f"{error.message}; check that the URL is that of a Supabase project or PostgREST server"
+        return (
+            f"{error.message}; check that the URL is that of a Supabase project or PostgREST server"
+        )
     return (
         "over HTTPS migrations travel through a function exec_sql, and this project has none; "
         f"{_BOOTSTRAP}"
@@ -214,6 +218,6 @@ def _open(signatures: str) -> str:
         for signature in re.split(r", (?=[\w.\"]+\()", signatures)
     )
     return (
-        "anybody may run SQL through exec_sql in this project, for anon or authenticated may execute "
-        f"it; nothing was applied. Run this in the SQL editor at once: {revokes}"
+        "anybody may run SQL through exec_sql in this project, for anon or authenticated may "
+        f"execute it; nothing was applied. Run this in the SQL editor at once: {revokes}"
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pulsebase.errors import MigrationError
+from pulsebase.migrations.catalog import DIGITS
 from pulsebase.migrations.envelope import quoted
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ class Record:
     @property
     def number(self) -> int | None:
         """The number that the id starts with, if it is one of ours: three digits, no more."""
-        digits, rest = self.id[:3], self.id[3:4]
-        return int(digits) if len(digits) == 3 and digits.isdecimal() and not rest.isdecimal() else None
+        digits, rest = self.id[:DIGITS], self.id[DIGITS : DIGITS + 1]
+        is_ours = len(digits) == DIGITS and digits.isdecimal() and not rest.isdecimal()
+        return int(digits) if is_ours else None
 
     @property
     def words(self) -> str:
         """What follows the number."""
-        return self.id[4:]
+        return self.id[DIGITS + 1 :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def record_statement(file: MigrationFile, journal: Journal, *, duration: str) ->
             values[column.name] = guess
     names = ", ".join(_identifier(name) for name in values)
     # Without casts: an explicit one to varchar(n) would cut an id short instead of refusing it.
-    return f"insert into public.migrations ({names}) values ({', '.join(values.values())});"
+    return f"insert into public.migrations ({names}) values ({', '.join(values.values())});"  # noqa: S608 -- names and values are quoted above
 
 
 def _guessed(column: Column, file: MigrationFile) -> str:

@@ -9,16 +9,16 @@ a comment in the statement or on the line above it, with the reason:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pulsebase.errors import MissingExtraError
 from pulsebase.migrations.rules import objection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pulsebase.migrations.catalog import Catalog, MigrationFile
     from pulsebase.migrations.script import Statement
@@ -38,7 +38,9 @@ RULES: dict[str, str] = {
     "search-path-missing": "A function without search_path does what its caller's path says.",
     "ignore-unclear": "A comment that silences a rule must name one, and give a reason.",
 }
-_IGNORE = re.compile(r"--[ \t]*pulsebase:[ \t]*ignore[ \t]*(?P<rule>[\w-]*)[ \t]*:?[ \t]*(?P<reason>[^\n]*)")
+_IGNORE = re.compile(
+    r"--[ \t]*pulsebase:[ \t]*ignore[ \t]*(?P<rule>[\w-]*)[ \t]*:?[ \t]*(?P<reason>[^\n]*)"
+)
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _OWN_SCHEMAS = frozenset({"", "public"})
 _SAFE_LANGUAGES = frozenset({"c", "internal"})
@@ -64,8 +66,8 @@ def lint(catalog: Catalog) -> tuple[Finding, ...]:
 
     Raises MissingExtraError when the parser is not installed.
     """
-    parse = _parser()
-    return tuple(finding for file in catalog.files for finding in sorted(_of_file(file, parse)))
+    parser = _parser()
+    return tuple(finding for file in catalog.files for finding in sorted(_of_file(file, parser)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +79,18 @@ class _Place:
     message: str
 
 
-Parse = Callable[[str], Any]
-
-
-def _parser() -> Parse:
+def _parser() -> Any:
+    """The module of the parser; imported by name, because its own types do not type-check."""
     try:
-        import postgast
+        return import_module("postgast")
     except ModuleNotFoundError:
         purpose = "reading SQL"
         raise MissingExtraError(purpose, "cli") from None
 
-    return postgast.parse
 
-
-def _of_file(file: MigrationFile, parse: Parse) -> Iterator[Finding]:
+def _of_file(file: MigrationFile, parser: Any) -> Iterator[Finding]:
     silenced = dict(_silenced(file))
-    for place in (*_unclear(file), *_broken(file, parse)):
+    for place in (*_unclear(file), *_broken(file, parser)):
         line = _line(file.text, place.offset)
         if place.rule in silenced.get(line, ()):
             continue
@@ -100,14 +98,14 @@ def _of_file(file: MigrationFile, parse: Parse) -> Iterator[Finding]:
         yield Finding(file.source, line, column, place.rule, place.message)
 
 
-def _broken(file: MigrationFile, parse: Parse) -> Iterator[_Place]:
+def _broken(file: MigrationFile, parser: Any) -> Iterator[_Place]:
     for statement in file.statements:
         if found := objection(statement, transaction=file.transaction):
             yield _Place(statement.start, found.rule, found.reason)
             continue
         try:
-            tree = parse(statement.text)
-        except Exception as error:  # noqa: BLE001 -- its class is known only where it is installed
+            tree = parser.parse(statement.text)
+        except parser.PgQueryError as error:
             yield _syntax_error(statement, error)
             continue
         for raw in tree.stmts:
@@ -115,7 +113,7 @@ def _broken(file: MigrationFile, parse: Parse) -> Iterator[_Place]:
             check = _CHECKS.get(kind)
             if check:
                 yield from check(getattr(raw.stmt, kind), statement, file)
-            yield from _inner(raw.stmt, statement)
+            yield from _inner(raw.stmt, statement, parser)
 
 
 def _syntax_error(statement: Statement, error: Exception) -> _Place:
@@ -124,18 +122,19 @@ def _syntax_error(statement: Statement, error: Exception) -> _Place:
     return _Place(offset, "syntax-error", " ".join(str(error).split()))
 
 
-def _inner(node: Any, statement: Statement) -> Iterator[_Place]:
+def _inner(node: Any, statement: Statement, parser: Any) -> Iterator[_Place]:
     """What may hide inside another statement: data-modifying WITH, calls of set_config."""
-    import postgast
-    from postgast import pg_query_pb2 as nodes
-
-    changes: tuple[tuple[str, Any], ...] = (("UPDATE", nodes.UpdateStmt), ("DELETE", nodes.DeleteStmt))
+    nodes = parser.pg_query_pb2
+    changes: tuple[tuple[str, Any], ...] = (
+        ("UPDATE", nodes.UpdateStmt),
+        ("DELETE", nodes.DeleteStmt),
+    )
     for verb, kind in changes:
-        for found in postgast.find_nodes(node, kind):
+        for found in parser.find_nodes(node, kind):
             if not found.HasField("where_clause"):
                 message = f"{verb} without WHERE changes every row; say which, or `where true`"
                 yield _Place(_at(statement, found.relation.location), "where-missing", message)
-    for call in postgast.find_nodes(node, nodes.FuncCall):
+    for call in parser.find_nodes(node, nodes.FuncCall):
         if call.funcname[-1].string.sval == "set_config" and _is_false(call.args[2:3]):
             message = "set_config(…, false) stays in a pooled session; write true"
             yield _Place(_at(statement, call.location), "plain-set", message)
@@ -143,13 +142,19 @@ def _inner(node: Any, statement: Statement) -> Iterator[_Place]:
 
 def _is_false(arguments: Iterable[Any]) -> bool:
     for argument in arguments:
-        constant = argument.type_cast.arg.a_const if argument.HasField("type_cast") else argument.a_const
+        constant = (
+            argument.type_cast.arg.a_const if argument.HasField("type_cast") else argument.a_const
+        )
         return not constant.boolval.boolval and constant.sval.sval.lower() not in {"t", "true"}
     return False
 
 
 def _set(node: Any, statement: Statement, _file: MigrationFile) -> Iterator[_Place]:
-    if not node.is_local and "local" not in statement.words[1:2] and node.name.upper() != "TRANSACTION":
+    if (
+        not node.is_local
+        and "local" not in statement.words[1:2]
+        and node.name.upper() != "TRANSACTION"
+    ):
         message = f"SET {node.name} stays in a pooled session; write SET LOCAL"
         yield _Place(statement.start, "plain-set", message)
 
@@ -160,8 +165,12 @@ def _table(relation: Any, statement: Statement, file: MigrationFile) -> Iterator
     name = relation.relname
     text = _COMMENT.sub(" ", file.text)
     quoted = rf'(?:"?public"?\s*\.\s*)?"?{re.escape(name)}"?(?![\w"])'
-    secured = rf"\balter\s+table\s+(?:if\s+exists\s+)?(?:only\s+)?{quoted}[^;]*\benable\s+row\s+level\s+security"
-    granted = rf"\bgrant\b[^;]*?\bon\b[^;]*?(?:(?<![\w.]){quoted}|\ball\s+tables\s+in\s+schema\b)[^;]*?\bto\b"
+    everything = r"\ball\s+tables\s+in\s+schema\b"
+    secured = (
+        rf"\balter\s+table\s+(?:if\s+exists\s+)?(?:only\s+)?{quoted}"
+        r"[^;]*\benable\s+row\s+level\s+security"
+    )
+    granted = rf"\bgrant\b[^;]*?\bon\b[^;]*?(?:(?<![\w.]){quoted}|{everything})[^;]*?\bto\b"
     if not re.search(secured, text, re.IGNORECASE):
         message = f"{name} is open; add: alter table {name} enable row level security;"
         yield _Place(_at(statement, relation.location), "rls-missing", message)
@@ -184,7 +193,9 @@ def _create_table_as(node: Any, statement: Statement, file: MigrationFile) -> It
 
 def _function(node: Any, statement: Statement, _file: MigrationFile) -> Iterator[_Place]:
     options = {option.def_elem.defname: option.def_elem.arg for option in node.options}
-    settings = [o.def_elem.arg.variable_set_stmt.name for o in node.options if o.def_elem.defname == "set"]
+    settings = [
+        o.def_elem.arg.variable_set_stmt.name for o in node.options if o.def_elem.defname == "set"
+    ]
     language = options["language"].string.sval.lower() if "language" in options else "sql"
     if "search_path" in settings or language in _SAFE_LANGUAGES:
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +21,7 @@ from pulsebase.migrations.outside import execute_statements, refuse_pooler, sess
 from pulsebase.migrations.plan import Plan, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pulsebase.connection import Connection
     from pulsebase.migrations.catalog import Catalog, MigrationFile
@@ -37,6 +36,7 @@ _DURATION = "round(extract(epoch from clock_timestamp() - began) * 1000)::bigint
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.4
 _ATTEMPTS = 5
+_SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,9 @@ class Migrator:
     def verify(self) -> Verdict:
         """Whether everything is applied and nothing was edited since; changes nothing."""
         plan = self.plan()
-        pending = (f"{file.source} is not applied; run: pulsebase db migrate" for file in plan.pending)
+        pending = (
+            f"{file.source} is not applied; run: pulsebase db migrate" for file in plan.pending
+        )
         return Verdict(problems=(*plan.refusals, *pending))
 
     def apply(self, progress: Callable[[Step], None] | None = None) -> Applied:
@@ -281,8 +283,8 @@ def pauses() -> Iterator[float]:
 def busy_message(wait_seconds: float) -> str:
     """What to say when another runner does not come to an end."""
     return (
-        f"another migration has been running for more than {wait_seconds:g} s; wait for it, or look "
-        "for its session with: select * from pg_stat_activity where application_name = 'pulsebase'"
+        f"another migration has been running for more than {wait_seconds:g} s; wait for it, or "
+        "look for its session in pg_stat_activity, where application_name is pulsebase"
     )
 
 
@@ -312,7 +314,7 @@ def _pause(seconds: float, deadline: float, wait_seconds: float) -> None:
 
 
 def _stale_advice(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    shown = ", ".join(names[:_SHOWN_NAMES]) + (" …" if len(names) > _SHOWN_NAMES else "")
     return (
         f"everything is applied, but the API does not know it yet ({shown}); "
         "execute NOTIFY pgrst, 'reload schema' in the SQL editor, or restart the API server"
@@ -324,4 +326,5 @@ def _until(files: Sequence[MigrationFile], up_to: str) -> list[MigrationFile]:
     for index, file in enumerate(files):
         if wanted in {file.id, f"{file.number:03d}"}:
             return list(files[: index + 1])
-    raise MigrationError(f"there is no migration {up_to}; give its number or its name, like 012")
+    msg = f"there is no migration {up_to}; give its number or its name, like 012"
+    raise MigrationError(msg)

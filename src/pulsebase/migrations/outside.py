@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["execute_statements", "refuse_pooler", "session_lock"]
 
 _SETTINGS = ("statement_timeout", "lock_timeout", "client_connection_check_interval")
-_PREPARE = """select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false),
+_PREPARE = """select set_config('statement_timeout', '0', false),
+    set_config('lock_timeout', '0', false),
     set_config('client_connection_check_interval',
         case when version() like '%linux%' then '2000' else '0' end, false)"""
 
@@ -75,17 +76,18 @@ def refuse_pooler(door: DirectDoor, file: MigrationFile) -> None:
         moved = _value(connection, "select pg_backend_pid()") != session
     if shared or moved:
         msg = (
-            f"{file.source} asks for no transaction, and behind a transaction pooler no session lasts "
-            "for it; give the direct address of the server (on Supabase port 5432)"
+            f"{file.source} asks for no transaction, and behind a transaction pooler no session "
+            "lasts for it; give the direct address of the server (on Supabase port 5432)"
         )
         raise MigrationError(msg)
 
 
 def _remains(number: int, total: int) -> str:
     return (
-        f"\n      This was statement {number} of {total}. The file asks for no transaction: what stands "
-        "before it is done and stays. Mend the cause (an index that failed halfway is INVALID: drop "
-        "it), and run it again: the file starts from its beginning, so write it with IF NOT EXISTS."
+        f"\n      This was statement {number} of {total}. The file asks for no transaction: what "
+        "stands before it is done and stays. Mend the cause (an index that failed halfway is "
+        "INVALID: drop it), and run it again: the file starts from its beginning, so write it with "
+        "IF NOT EXISTS."
     )
 
 

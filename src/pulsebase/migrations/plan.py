@@ -43,7 +43,9 @@ class Plan:
     @property
     def pending(self) -> tuple[MigrationFile, ...]:
         """The files that `apply` would apply, in order."""
-        return tuple(entry.file for entry in self.entries if entry.state == "pending" and entry.file)
+        return tuple(
+            entry.file for entry in self.entries if entry.state == "pending" and entry.file
+        )
 
 
 def compare(catalog: Catalog, journal: Journal, *, over_https: bool) -> Plan:
@@ -70,7 +72,9 @@ def _matched(catalog: Catalog, journal: Journal) -> dict[str, Record]:
     A file that was exported under another number is the same migration: same words, same text.
     """
     by_id = {record.id: record for record in journal.records}
-    by_content = {(record.words, record.checksum): record for record in journal.records if record.checksum}
+    by_content = {
+        (record.words, record.checksum): record for record in journal.records if record.checksum
+    }
     found: dict[str, Record] = {}
     for file in catalog.files:
         record = by_id.get(file.id) or by_content.get((file.words, file.checksum))
@@ -140,8 +144,11 @@ def _renamed(record: Record | None, file: MigrationFile) -> bool:
 
 def _taken(entries: list[Entry], rest: list[Entry], catalog: Catalog) -> list[str]:
     """Pending files whose number, or a later one, the application has used itself."""
-    numbered = [(entry.record.number, entry.id) for entry in rest if entry.state == "earlier"
-                and entry.record and entry.record.number is not None]
+    numbered = [
+        (entry.record.number, entry.id)
+        for entry in rest
+        if entry.state == "earlier" and entry.record and entry.record.number is not None
+    ]
     highest = max(numbered, default=(-1, ""))
     return [
         f"{entry.file.source} comes too late: the database has {highest[1]} applied already; "

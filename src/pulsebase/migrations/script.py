@@ -8,8 +8,11 @@ parentheses, and the bodies of functions written with BEGIN ATOMIC.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Statement", "split"]
 

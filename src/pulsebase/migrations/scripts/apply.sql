@@ -29,5 +29,12 @@ begin
     --{statements}
     --{record}
     notify pgrst, 'reload schema';
-    --{done}
+    perform set_config(
+        'pulsebase.answer',
+        jsonb_build_object(
+            'outcome', 'applied',
+            'duration_ms', round(extract(epoch from clock_timestamp() - began) * 1000)::bigint
+        )::text,
+        true
+    );
 end
