@@ -1,7 +1,7 @@
 """Doors: every way to a migrated database, in both colours.
 
-All doors but the embedded one lead to the session's `http_database`, so each test uses service
-names that no other test uses.
+Direct, pooler and PostgREST lead to the session's `http_database`, the others to one of their own;
+the session shares each, so each test uses service names that no other test uses.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def postgrest_door(http_database: str, postgrest: PostgrestServer) -> Door:
 
 
 @pytest.fixture(scope="session")
-def lite_door(http_database: str, lite: LiteServer) -> Door:
+def lite_door(lite: LiteServer) -> Door:
     """`@supabase/lite` with an `sb_…` key."""
-    return Door(lite.url, http_database, lite.service_key)
+    return Door(lite.url, lite.database_url, lite.service_key)
 
 
 @pytest.fixture(scope="session")
