@@ -32,6 +32,7 @@ def folder() -> Iterator[Path]:
     """The folder of a server that shall not run any more when the test is over."""
     with private_parent() as parent:
         yield parent / "server"
+        wait_gone(parent)  # what a killed process had started ends soon after
 
 
 def test_a_server_left_by_a_killed_process_is_found_and_shared(folder: Path) -> None:
@@ -129,10 +130,14 @@ def test_a_pid_file_whose_pid_is_another_process_now_does_not_block(folder: Path
         assert stranger.poll() is None
 
 
-def test_a_server_that_nobody_can_reach_any_more_is_replaced(folder: Path) -> None:
+@pytest.mark.parametrize("harm", ["no socket", "open to everybody"])
+def test_a_server_whose_socket_folder_is_wrong_is_replaced(folder: Path, harm: str) -> None:
     with EmbeddedServer(folder) as embedded:
         server = postmaster(folder)
-        (folder / "socket" / ".s.PGSQL.5432").unlink()
+        if harm == "no socket":
+            (folder / "socket" / ".s.PGSQL.5432").unlink()
+        else:
+            (folder / "socket").chmod(0o777)
         assert query(embedded.start(), "select 1") == 1
         assert postmaster(folder) != server
 

@@ -27,7 +27,6 @@ from tests.acceptance.embedded_user import (
     query,
     server_processes,
 )
-from tests.support.requirement import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,18 +141,22 @@ def test_any_path_will_do(parent: Path, name: str) -> None:
 
 
 def test_a_socket_folder_of_somebody_else_is_not_trusted(parent: Path) -> None:
-    require("only root can make a folder of somebody else", is_root())
+    if not is_root():
+        pytest.skip("only root can make a folder of somebody else")
     folder = parent / ("x" * 150)
     with EmbeddedServer(folder) as server:
         place = _socket_folder(server.start())
     place.mkdir()
     shutil.chown(place, "daemon")
     try:
-        with pytest.raises(EmbeddedServerError, match="belongs to daemon") as caught:
-            EmbeddedServer(folder).start()
+        with EmbeddedServer(parent / "decoy") as decoy:
+            socket = _socket_folder(decoy.start()) / ".s.PGSQL.5432"
+            (place / socket.name).symlink_to(socket)
+            with pytest.raises(EmbeddedServerError, match="belongs to daemon") as caught:
+                EmbeddedServer(folder).start()
         assert str(place) in str(caught.value)
     finally:
-        place.rmdir()
+        shutil.rmtree(place)
 
 
 def test_data_of_another_major_version_is_refused(folder: Path) -> None:
@@ -169,7 +172,7 @@ def test_data_of_another_major_version_is_refused(folder: Path) -> None:
 def test_files_that_are_no_database_are_left_alone(folder: Path) -> None:
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "novel.txt").write_text("It was a dark and stormy night.")
-    with pytest.raises(EmbeddedServerError, match="is no database; move it away"):
+    with pytest.raises(EmbeddedServerError, match="is no database; move it away, or"):
         EmbeddedServer(folder).start()
     assert (folder / "data" / "novel.txt").exists()
 
@@ -191,7 +194,8 @@ def test_a_path_that_cannot_be_a_folder_is_told(parent: Path) -> None:
 
 
 def test_a_folder_that_the_servers_account_cannot_enter_is_told_to_root(parent: Path) -> None:
-    require("only root runs the server as another account", is_root())
+    if not is_root():
+        pytest.skip("only root runs the server as another account")
     (parent / "closed").mkdir(mode=0o700)
     with pytest.raises(EmbeddedServerError) as caught:
         EmbeddedServer(parent / "closed" / "server").start()
@@ -200,7 +204,8 @@ def test_a_folder_that_the_servers_account_cannot_enter_is_told_to_root(parent: 
 
 
 def test_an_unwritable_folder_is_told(parent: Path) -> None:
-    require("root may write everywhere", not is_root())
+    if is_root():
+        pytest.skip("root may write everywhere")
     (parent / "closed").mkdir(mode=0o500)
     with pytest.raises(EmbeddedServerError, match=r"Permission denied.*make it writable"):
         EmbeddedServer(parent / "closed" / "server").start()
@@ -213,7 +218,8 @@ def test_a_full_disk_is_told(parent: Path) -> None:
     mounted = (
         is_root() and subprocess.run(command, check=False, capture_output=True).returncode == 0
     )
-    require("a small disk can be mounted here", mounted)
+    if not mounted:
+        pytest.skip("no small disk can be mounted here")
     try:
         with pytest.raises(EmbeddedServerError) as caught:
             EmbeddedServer(folder / "server").start()

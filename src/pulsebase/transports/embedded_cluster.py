@@ -40,6 +40,7 @@ from pulsebase.transports.embedded_programs import (
     advice,
     can_enter,
     default_folder,
+    is_private,
     is_root,
     make_private_folder,
     program_version,
@@ -126,7 +127,7 @@ class Cluster:
                 self._fail("start", f"it does not answer after {timeout_seconds:g} s")
             if self.postmaster() is None:
                 self._launch(deadline - time.monotonic())
-            elif not (self._socket_folder() / _SOCKET).exists():
+            elif not self._has_socket():
                 self.stop()  # nobody can reach it again, and nobody can start beside it
             else:
                 time.sleep(_POLL_SECONDS)
@@ -159,8 +160,15 @@ class Cluster:
         return None
 
     def _answers(self) -> bool:
+        if not self._has_socket():
+            return False
         answer = pq.PGconn.ping(f"{self.url}&connect_timeout=2".encode())
         return pq.Ping(answer) is pq.Ping.OK
+
+    def _has_socket(self) -> bool:
+        # In the temp folder somebody else could have put a server of his own.
+        folder = self._socket_folder()
+        return is_private(folder, self.account) and (folder / _SOCKET).exists()
 
     def _create(self, timeout_seconds: float) -> None:
         """`initdb` into a folder of another name, add our database, then rename."""
@@ -272,10 +280,8 @@ class Cluster:
         temporary = "/tmp" if is_root() else tempfile.gettempdir()  # noqa: S108 checked when made
         short = f"{self.name}-{self.account.uid}"
         for folder in (self.folder / "socket", Path(temporary) / short):
-            # In a URL a comma parts two hosts.
-            if len(os.fsencode(folder / _SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(
-                folder
-            ):
+            path = os.fsencode(folder / _SOCKET)
+            if len(path) <= _LONGEST_SOCKET_PATH and b"," not in path:  # it parts hosts in a URL
                 return folder
         return Path("/tmp") / short  # noqa: S108 checked when made
 
@@ -311,7 +317,11 @@ class Cluster:
         try:
             theirs = (self.data / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
-            self._fail("start", f"{self.data} has files but is no database; move it away")
+            msg = (
+                f"{self.data} has files and is no database; move it away, or choose another "
+                "folder with embedded://FOLDER"
+            )
+            raise EmbeddedServerError(msg) from None
         if theirs != ours:
             msg = (
                 f"the data in {self.folder} was made by PostgreSQL {theirs} and the embedded "

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -263,6 +264,15 @@ def make_private_folder(folder: Path, account: Account) -> None:
         os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
+
+
+def is_private(folder: Path, account: Account) -> bool:
+    """Whether a folder is there, is the account's, and lets nobody else in."""
+    with suppress(FileNotFoundError):
+        status = folder.lstat()
+        mine = stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid
+        return mine and not status.st_mode & 0o077
+    return False
 
 
 @contextmanager
