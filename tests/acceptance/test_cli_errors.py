@@ -1,22 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.cli_process import pulsebase, started
+from tests.acceptance.cli_process import Ended, pulsebase, started
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.postgres_server import PostgresServer
     from tests.support.postgrest_server import PostgrestServer
 
 CANARY = "c4nary-s3cret"
+AT_ONCE = 4
 UNREACHABLE = f"postgresql://someone:{CANARY}@127.0.0.1:1/x"
 COMMANDS = [
     ("status",),
@@ -59,46 +63,57 @@ def test_a_silent_server_is_given_up_within_the_connect_timeout() -> None:
     assert_one_line(ended.err)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"postgresql://someone:{CANARY}@127.0.0.1:1/x",
-        f"postgresql://someone:{CANARY}%2F%40@127.0.0.1:1/x?connect_timeout=2",
-        f"postgresql://someone:{CANARY}/@127.0.0.1:1/x",
-        f"postgresql://someone:{CANARY}#@127.0.0.1:1/x",
-        f"postgresql://127.0.0.1:1/x?user=u&password={CANARY}",
-        f"postgresql://127.0.0.1:1/x?nonsense={CANARY}&password={CANARY}",
-        f"postgres://someone:{CANARY}@[::1/x",
-        f"mysql://someone:{CANARY}@127.0.0.1/x",
-        f"host=127.0.0.1 password={CANARY}",
-        f"https://someone:{CANARY}@127.0.0.1:1",
-        f"postgresql://someone:{CANARY}@127.0.0.1:notaport/x",
-    ],
-)
-@pytest.mark.parametrize("form", ["argument", "environment", "name"])
-def test_no_url_gives_its_password_away(url: str, form: str) -> None:
-    key = {"SUPABASE_SECRET_KEY": f"sb_secret_{CANARY}"}
-    match form:
-        case "argument":
-            ended = pulsebase("-v", "status", "--url", url, env=key)
-        case "environment":
-            ended = pulsebase("-v", "status", env={**key, "DATABASE_URL": url})
-        case _:  # where the user forgot to write --url
-            ended = pulsebase("history", "-v", url, "--url", UNREACHABLE)
-    assert ended.code != 0
-    assert CANARY not in ended.everything
-    assert "Traceback" not in ended.err.replace('"exception": "Traceback', "")
+URLS = [
+    f"postgresql://someone:{CANARY}@127.0.0.1:1/x",
+    f"postgresql://someone:{CANARY}%2F%40@127.0.0.1:1/x?connect_timeout=2",
+    f"postgresql://someone:{CANARY}/@127.0.0.1:1/x",
+    f"postgresql://someone:{CANARY}#@127.0.0.1:1/x",
+    f"postgresql://127.0.0.1:1/x?user=u&password={CANARY}",
+    f"postgresql://127.0.0.1:1/x?nonsense={CANARY}&password={CANARY}",
+    f"postgres://someone:{CANARY}@[::1/x",
+    f"mysql://someone:{CANARY}@127.0.0.1/x",
+    f"host=127.0.0.1 password={CANARY}",
+    f"https://someone:{CANARY}@127.0.0.1:1",
+    f"postgresql://someone:{CANARY}@127.0.0.1:notaport/x",
+]
+
+
+def in_an_option(url: str) -> Ended:
+    return pulsebase("-v", "status", "--url", url, "--key", f"sb_secret_{CANARY}")
+
+
+def in_the_environment(url: str) -> Ended:
+    env = {"DATABASE_URL": url, "SUPABASE_SECRET_KEY": f"sb_secret_{CANARY}"}
+    return pulsebase("-v", "status", env=env)
+
+
+def where_a_name_belongs(url: str) -> Ended:
+    return pulsebase("history", "-v", url, "--url", UNREACHABLE)
+
+
+@pytest.mark.parametrize("given", [in_an_option, in_the_environment, where_a_name_belongs])
+def test_no_url_gives_its_password_away(given: Callable[[str], Ended]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for url, ended in zip(URLS, threads.map(given, URLS), strict=True):
+            assert ended.code != 0, url
+            assert CANARY not in ended.everything, url
 
 
 @pytest.mark.parametrize(
-    "key", [f"sb_secret_{CANARY}", f"{CANARY}", f"eyJhbGciOiJIUzI1NiJ9.{CANARY}.{CANARY}"]
+    "key", [f"sb_secret_{CANARY}", CANARY, f"eyJhbGciOiJIUzI1NiJ9.{CANARY}.{CANARY}"]
 )
 def test_no_error_over_https_gives_the_key_away(postgrest: PostgrestServer, key: str) -> None:
-    for url in (postgrest.url, "https://127.0.0.1:1", "http://127.0.0.1:1/rest/v1"):
-        for command in (("status",), ("doctor",), ("history", key), ("record", "a", key)):
-            ended = pulsebase("-v", *command, "--url", url, "--key", key)
-            assert ended.code != 0
-            assert CANARY not in ended.everything
+    lines = [
+        ("-v", *command, "--url", url, "--key", key)
+        for url in (postgrest.url, "https://127.0.0.1:1", "http://127.0.0.1:1/rest/v1")
+        for command in (("status",), ("doctor",), ("history", key), ("record", "a", key))
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for line, ended in zip(
+            lines, threads.map(lambda line: pulsebase(*line), lines), strict=True
+        ):
+            assert ended.code != 0, line
+            assert CANARY not in ended.everything, line
 
 
 def test_a_wrong_key_is_told_as_such(postgrest: PostgrestServer) -> None:
@@ -162,7 +177,7 @@ def test_a_bug_is_one_line_without_what_it_holds(
         f"def broken(*_): raise KeyError('{CANARY}')\n"
         "pulsebase.connection.Connection.run = broken\n"
     )
-    path = f"{tmp_path}:{ended_path()}"
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
     ended = pulsebase(command, "--url", database, env={"PYTHONPATH": path})
     assert (ended.code, ended.out) == (code, "")
     assert_one_line(ended.err)
@@ -170,12 +185,6 @@ def test_a_bug_is_one_line_without_what_it_holds(
     assert CANARY not in ended.err
     verbose = pulsebase(command, "-v", "--url", database, env={"PYTHONPATH": path})
     assert "Traceback" in verbose.err
-
-
-def ended_path() -> str:
-    import os
-
-    return os.environ.get("PYTHONPATH", "")
 
 
 def test_ctrl_c_ends_quietly_with_130() -> None:
