@@ -27,5 +27,5 @@ begin
         alter table public.migrations add column if not exists duration_ms bigint;
     end if;
     notify pgrst, 'reload schema';
-    --{reply:'{"outcome": "prepared"}'::jsonb}
+    perform set_config('pulsebase.answer', '{"outcome": "prepared"}', true);
 end
