@@ -291,6 +291,7 @@ BY_CODE: dict[str, type[DatabaseError]] = {
     "PGRST003": UnavailableError,
     "PGRST1": InvalidDataError,
     "PGRST116": NotFoundError,
+    "PGRST125": MalformedResponseError,
     "PGRST200": StaleSchemaCacheError,
     "PGRST202": StaleSchemaCacheError,
     "PGRST203": StaleSchemaCacheError,
@@ -333,6 +334,7 @@ BY_MESSAGE: dict[str, type[DatabaseError]] = {
     "canceling statement due to lock timeout": LockTimeoutError,
     "deadlock detected": SerializationError,
     "could not serialize access": SerializationError,
+    "connect ECONNREFUSED": UnavailableError,
 }
 
 _LONGEST_PREFIX = 8

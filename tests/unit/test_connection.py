@@ -16,7 +16,7 @@ from pulsebase.connection import AsyncConnection, Call, Connection, Many, Pages,
 from pulsebase.transports.request import Request
 from pulsebase.verbs import operation, procedure, stream
 
-AT_ONCE = errors.UnavailableError("starting", retry_after_seconds=0.0)
+AT_ONCE = errors.UnavailableError("starting", retry_after_seconds=0.001)
 
 
 @dataclass
@@ -136,7 +136,7 @@ def test_a_repeatable_call_is_repeated_until_it_succeeds(run: Run) -> None:
 
 
 def test_it_is_given_up_after_four_attempts_with_the_last_error(run: Run) -> None:
-    last = errors.GatewayError("still", retry_after_seconds=0.0)
+    last = errors.GatewayError("still", retry_after_seconds=0.001)
     script = Script([AT_ONCE, AT_ONCE, AT_ONCE, last, 7])
     with pytest.raises(errors.GatewayError, match="still"):
         run(script, double)

@@ -40,6 +40,7 @@ CODES = [
     ("PGRST118", errors.InvalidDataError),
     ("PGRST122", errors.InvalidDataError),
     ("PGRST124", errors.InvalidDataError),
+    ("PGRST125", errors.MalformedResponseError),
     ("42P10", errors.DatabaseError),
     ("21000", errors.MissingWhereError),
     ("40001", errors.SerializationError),

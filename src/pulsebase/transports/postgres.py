@@ -76,7 +76,8 @@ class PostgresTransport:
                     yield connection
             except psycopg_pool.PoolTimeout:
                 # The pool keeps the reason to itself; one attempt of our own tells it.
-                psycopg.connect(**connect_arguments(self._target)).close()
+                with _waited_enough(self._target):
+                    psycopg.connect(**connect_arguments(self._target)).close()
                 raise
             except psycopg.OperationalError:
                 pool.check()  # one dead connection means that its idle siblings are dead too
@@ -141,7 +142,8 @@ class AsyncPostgresTransport:
                 async with pool.connection() as connection:
                     yield connection
             except psycopg_pool.PoolTimeout:
-                await self._try_plain_connection()
+                with _waited_enough(self._target):
+                    await self._try_plain_connection()
                 raise
             except psycopg.OperationalError:
                 await pool.check()
@@ -286,6 +288,18 @@ def translated(target: Target | None = None) -> Iterator[None]:
         raise typed_error(error, target) from (error if error.sqlstate else None)
 
 
+@contextmanager
+def _waited_enough(target: Target) -> Iterator[None]:
+    """Raise an unreachable server as one that is not to be tried again: the pool has waited already."""
+    try:
+        yield
+    except psycopg.Error as error:
+        found = typed_error(error, target)
+        if type(found) is UnavailableError:
+            found = ConnectTimeoutError(found.message, code=found.code)
+        raise found from None
+
+
 def typed_error(error: psycopg.Error, target: Target | None = None) -> DatabaseError | ConfigurationError:
     """Our error for one of psycopg's, without anything secret."""
     diagnostic = error.diag
@@ -327,6 +341,7 @@ def _pool_arguments(target: Target) -> dict[str, Any]:
         "max_size": _POOL_SIZE,
         "max_idle": _IDLE_SECONDS,
         "timeout": target.connect_timeout_seconds,
-        "reconnect_timeout": 0,
+        # A server that comes back while somebody waits for it is found by the same call.
+        "reconnect_timeout": target.connect_timeout_seconds,
         "num_workers": 1,
     }

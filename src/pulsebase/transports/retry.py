@@ -58,7 +58,8 @@ def _is_retryable(error: BaseException) -> bool:
 def _wait_seconds(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = getattr(error, "retry_after_seconds", None)
-    return float(asked) if asked is not None else _own_wait(state)
+    # PostgREST says `Retry-After: 0` when its database is away; at once would be too soon.
+    return float(asked) if asked else _own_wait(state)
 
 
 def _tell(state: tenacity.RetryCallState) -> None:
