@@ -10,12 +10,13 @@ NODE := tests/support/node
 NODE_READY := $(NODE)/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-style lint-format lint-types lint-types-again lint-imports
+.PHONY: help demo test soak lint lint-style lint-format lint-types lint-types-again lint-imports
 .PHONY: format bench lock clean
 
 help:
 	@echo 'make demo ARGS="--for 20s"   everything at once on a private database'
 	@echo 'make test ARGS="-k name"     the tests, on real servers'
+	@echo 'make soak                    the tests that take minutes'
 	@echo 'make lint                    ruff, mypy, pyright and the import ladder'
 	@echo 'make format                  what ruff can mend by itself'
 	@echo 'make bench                   the benchmarks, side by side with what they compare to'
@@ -28,6 +29,9 @@ demo: $(READY)
 
 test: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY) $(NODE_READY)
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 # With `make --keep-going lint`, each of them has its say.
 lint: lint-style lint-format lint-types lint-types-again lint-imports
