@@ -150,11 +150,8 @@ def _is_false(arguments: Iterable[Any]) -> bool:
 
 
 def _set(node: Any, statement: Statement, _file: MigrationFile) -> Iterator[_Place]:
-    if (
-        not node.is_local
-        and "local" not in statement.words[1:2]
-        and node.name.upper() != "TRANSACTION"
-    ):
+    stays = statement.words[0] == "set" and not node.is_local
+    if stays and node.name.upper() != "TRANSACTION":
         message = f"SET {node.name} stays in a pooled session; write SET LOCAL"
         yield _Place(statement.start, "plain-set", message)
 
