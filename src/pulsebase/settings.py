@@ -131,7 +131,7 @@ def _normalized(source: str, text: str) -> tuple[str, bool]:
         case "http" | "https":
             return _web_address(source, parts), False
         case "postgres" | "postgresql" if "://" in text and not _UNPRINTABLE.search(text):
-            return _postgres_url(parts)
+            return _postgres_url(source, parts)
         case "postgres" | "postgresql":
             raise _unreadable(source)
     shown = f"{scheme}:" if scheme.isalnum() and "://" in text else "nothing usable"
@@ -154,7 +154,11 @@ def _web_address(source: str, parts: SplitResult) -> str:
     return parts.geturl().rstrip("/")
 
 
-def _postgres_url(parts: SplitResult) -> tuple[str, bool]:
+def _postgres_url(source: str, parts: SplitResult) -> tuple[str, bool]:
+    if parts.fragment or "@" in parts.path or "@" in parts.query.partition("=")[0]:
+        # A bare / ? or # in a password ends the host's part early: half of it would be the host.
+        msg = f"{source} has a / ? or # in its password; write them as %2F, %3F and %23"
+        raise ConfigurationError(msg)
     # The text of each parameter stays as it is: libpq does not read a "+" as a space.
     pairs = [pair for pair in parts.query.split("&") if pair]
     kept = [pair for pair in pairs if pair.partition("=")[0] not in _FOREIGN_PARAMETERS]

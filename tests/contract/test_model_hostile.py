@@ -187,9 +187,10 @@ def accepted_by_the_model(row: dict[str, Any]) -> NewHealthCheck | None:
     try:
         return NewHealthCheck(**row)
     except InvalidValueError as error:
-        assert str(error).isprintable()
-        assert len(str(error)) < 500
-        return None
+        told = str(error)
+    assert told.isprintable()
+    assert len(told) < 500
+    return None
 
 
 def is_stored(connection: Connection, new: NewHealthCheck) -> bool:

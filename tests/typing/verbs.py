@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 from uuid import UUID
-
-import psycopg
 
 from pulsebase import (
     AlertEvent,
@@ -24,6 +22,9 @@ from pulsebase import (
     LatestHealthCheck,
 )
 from pulsebase.connection import Call
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 def one_call(

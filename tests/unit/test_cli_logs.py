@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pulsebase.cli.logs import bind_correlation_id, configure_logs, current_correlation_id
+from pulsebase.cli.logs import configure_logs
 from pulsebase.cli.redaction import Redactor
+from pulsebase.correlation import bind_correlation_id, current_correlation_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @config_option
 def check(names: tuple[str, ...], path: Path) -> None:
-    r"""Probe every service of the configuration file once, or only those NAMEd, and record it.
+    """Probe every service of the configuration file once, or only those NAMEd, and record it.
 
     \b
     Exit codes: 0 all healthy, 1 the worst is degraded, 2 one is down,
     3 unknown: a probe broke, or what was seen could not be recorded.
-    """
+    """  # noqa: D301 -- click's mark for a paragraph that it must not wrap
     configuration = read_configuration(path)
     services = _chosen(configuration, names)
     target = target_of(configuration, current_options())

@@ -10,15 +10,14 @@ it is imported when there is a first one, which most commands never have.
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 import time
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pulsebase.correlation import bind_correlation_id, current_correlation_id
 from pulsebase.errors import PulsebaseError
 
 if TYPE_CHECKING:
@@ -29,10 +28,8 @@ if TYPE_CHECKING:
     from pulsebase.cli.options import Options
     from pulsebase.cli.redaction import Redactor
 
-__all__ = ["bind_correlation_id", "command_logged", "configure_logs", "current_correlation_id"]
+__all__ = ["command_logged", "configure_logs"]
 
-_CORRELATION_ID: ContextVar[str] = ContextVar("correlation_id", default="")
-_CORRELATION_BYTES: Final = 4
 # These tell of every request at INFO, with its URL; psycopg's pool warns of what we raise anyway.
 _THIRD_PARTIES: Final = {
     "httpx": logging.WARNING,
@@ -42,21 +39,6 @@ _THIRD_PARTIES: Final = {
 }
 
 _log = logging.getLogger("pulsebase.cli")
-
-
-def bind_correlation_id(correlation_id: str | None = None) -> str:
-    """Give this context (a command, one cycle of the monitor) an id for its log lines.
-
-    A task keeps its own: what is bound inside one asyncio task is not seen outside it.
-    """
-    bound = correlation_id or secrets.token_hex(_CORRELATION_BYTES)
-    _CORRELATION_ID.set(bound)
-    return bound
-
-
-def current_correlation_id() -> str:
-    """The id that this context's log lines carry; empty where none is bound."""
-    return _CORRELATION_ID.get()
 
 
 def configure_logs(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pulsebase.cli.options import DatabaseCommand, current_options
+from pulsebase.cli.options import MonitorCommand, current_options
 from pulsebase.cli.output import tell
 from pulsebase.cli.watching import (
     config_option,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pulsebase.settings import Target
 
 
-@click.command(cls=DatabaseCommand)
+@click.command(cls=MonitorCommand)
 @config_option
 def run(path: Path) -> None:
     """Probe the services of the configuration file and record what is seen.

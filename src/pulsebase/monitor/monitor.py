@@ -6,10 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from structlog.contextvars import bound_contextvars
-
+from pulsebase.correlation import correlated
 from pulsebase.models.health_check import HealthCheckModel
-from pulsebase.monitor.cycle import new_cycle_id
 from pulsebase.monitor.prober import probe_service
 from pulsebase.monitor.recorder import Recorder
 from pulsebase.monitor.schedule import Schedule
@@ -100,7 +98,7 @@ class Monitor:
         self, schedule: Schedule, service: Service, turn_at_seconds: float, tools: ProbeTools
     ) -> None:
         try:
-            with bound_contextvars(correlation_id=new_cycle_id()):
+            with correlated():
                 async with self._gate:
                     check = await probe_service(service, tools)
                 if check is not None:

@@ -13,11 +13,9 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from structlog.contextvars import bound_contextvars
-
+from pulsebase.correlation import correlated
 from pulsebase.errors import DatabaseError, IntegrityError, InvalidDataError
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
-from pulsebase.monitor.cycle import new_cycle_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +92,7 @@ class Recorder:
 
     async def _store_waiting(self) -> None:
         while batch := list(islice(self._waiting, _BATCH_ROWS)):
-            with bound_contextvars(correlation_id=new_cycle_id()):
+            with correlated():
                 stored = await self._store(batch)
             if not stored:
                 return
