@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.lite_server import LiteServer
-    from tests.support.postgres_server import PostgresServer
     from tests.support.postgrest_server import PostgrestServer
 
 
@@ -90,11 +89,8 @@ class Project:
 
 
 @pytest.fixture(params=["postgrest", "lite"])
-def bare_project(
-    request: pytest.FixtureRequest, postgres: PostgresServer, empty_database: str
-) -> Project:
+def bare_project(request: pytest.FixtureRequest, empty_database: str) -> Project:
     """A project without `exec_sql`, on PostgREST and on `@supabase/lite`."""
-    assert postgres
     set_default_privileges(empty_database, "old")
     server = request.getfixturevalue(f"start_{request.param}")(empty_database)
     path = "/rest/v1" if request.param == "lite" else ""

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class Runners:
 def _serve() -> None:
     from pulsebase.connection import connect
     from pulsebase.errors import PulsebaseError
-    from pulsebase.migrations import Migrator, https, read_folder
+    from pulsebase.migrations import Migrator, read_folder
 
-    assert https
+    import_module("pulsebase.migrations.https")  # it is imported when it is needed; that takes time
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
@@ -85,7 +86,7 @@ def _serve() -> None:
         try:
             with connect(task["url"], key=task["key"]) as connection:
                 applied = Migrator(connection, read_folder(task["folder"])).apply()
-            answer = {"outcomes": {file.id: file.outcome for file in applied.files}}
+            answer: dict[str, Any] = {"outcomes": {file.id: file.outcome for file in applied.files}}
         except PulsebaseError as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(f"{json.dumps(answer)}\n")

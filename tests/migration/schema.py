@@ -125,7 +125,9 @@ def _rank(statement: Statement) -> int:
 
 
 def _regenerate() -> None:
-    servers = {major: path for major, path in available_servers().items() if (path / "pg_dump").exists()}
+    servers = {
+        major: path for major, path in available_servers().items() if (path / "pg_dump").exists()
+    }
     programs = servers[max(servers)]
     with PostgresServer(programs) as server:
         create_roles(server.url())

@@ -41,12 +41,15 @@ def test_only_our_files_are_applied_after_001_to_011(
 ) -> None:
     sql(CLASSIC)
     for number in range(1, 12):
-        sql(f"update migrations set id = '{spelling.format(number)}' where id = '{number:03d}'")
+        new_id = spelling.format(number)
+        sql(f"update migrations set id = '{new_id}' where id = '{number:03d}'")  # noqa: S608 -- a test's
     before = sql("select id, name, executed_at from migrations order by id")
     applied = Migrator(connection, packaged()).apply()
     assert [file.id for file in applied.files] == [file.id for file in packaged().files]
     assert sql("select id, name, executed_at from migrations order by id")[:11] == before
-    assert sql("select name from migrations where id like '012%'") == [("create_monitoring_tables",)]
+    assert sql("select name from migrations where id like '012%'") == [
+        ("create_monitoring_tables",)
+    ]
     assert Migrator(connection, packaged()).apply().files == ()
 
 
@@ -74,7 +77,7 @@ def test_a_number_that_the_application_has_used_is_not_taken_for_ours(
 ) -> None:
     sql(CLASSIC)
     sql("insert into migrations (id, name) values ('012', 'something of theirs')")
-    with pytest.raises(MigrationError, match="comes too late.*pulsebase db export --dir DIR"):
+    with pytest.raises(MigrationError, match=r"comes too late.*pulsebase db export --dir DIR"):
         Migrator(connection, packaged()).apply()
     assert sql("select to_regclass('service_health_checks')") == [(None,)]
 
@@ -121,7 +124,7 @@ def test_columns_that_must_have_a_value_are_filled(connection: Connection, sql: 
         ("create view migrations as select 'a' as id", "not a table"),
         (
             "create type mood as enum ('a'); create table migrations (id text, m mood not null)",
-            "alter column \"m\" drop not null",
+            'alter column "m" drop not null',
         ),
     ],
 )

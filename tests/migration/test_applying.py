@@ -44,7 +44,9 @@ def test_our_files_are_applied_once(connection: Connection, sql: Sql) -> None:
 
 def test_the_table_of_migrations_is_closed_to_browsers(connection: Connection, sql: Sql) -> None:
     apply(connection, packaged())
-    assert sql("select relrowsecurity from pg_class where oid = 'migrations'::regclass") == [(True,)]
+    assert sql("select relrowsecurity from pg_class where oid = 'migrations'::regclass") == [
+        (True,)
+    ]
     rights = sql(
         "select r.rolname from pg_roles r where rolname in ('anon', 'authenticated') and ("
         "has_table_privilege(r.oid, 'migrations', 'select') "
@@ -90,14 +92,18 @@ ERRORS = {
         "  retrun 1;",
     ),
     "in a function that is there twice": (
-        "create function f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;\n"
-        "create function g() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;",
+        (
+            "create function f() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;\n"
+            "create function g() returns int language plpgsql as $$\nbegin\n  retrun 1;\nend $$;"
+        ),
         "3:3",
         "  retrun 1;",
     ),
     "in a function after a long statement": (
-        f"select '{'x' * 5000}';\ncreate function f() returns int language plpgsql as $$\n"
-        "begin\n  retrun 1;\nend $$;",
+        (
+            f"select '{'x' * 5000}';\ncreate function f() returns int language plpgsql as $$\n"
+            "begin\n  retrun 1;\nend $$;"
+        ),
         "4:3",
         "  retrun 1;",
     ),
@@ -123,7 +129,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("text", "place", "line"), ERRORS.values(), ids=ERRORS)
-def test_an_error_shows_its_line(
+def test_an_error_shows_its_line(  # noqa: PLR0917 -- fixtures and the parts of a case
     connection: Connection, write: Write, folder: Path, text: str, place: str, line: str
 ) -> None:
     with pytest.raises(MigrationError) as caught:
@@ -151,7 +157,7 @@ HOSTILE = {
     "braces": "select '--{id} --{statements} {}';",
     "backslashes": r"select 'a\b', e'\\', '\1 \g<0>';",
     "a text that ends with a dollar sign": "select 1 as a$",
-    "unicode": "create table \"täble😀\" (i int); comment on table \"täble😀\" is '\u202e\ufeff';",
+    "unicode": 'create table "täble😀" (i int); comment on table "täble😀" is \'\u202e\ufeff\';',
     "select into": "select 1 as i into made; insert into made select 2; table made",
     "a select into at the end": "select 1 as i into made",
     "nothing": "",
@@ -176,7 +182,7 @@ def test_whatever_a_file_holds_is_executed_as_it_is(
 
 
 def test_a_file_of_megabytes_is_applied(connection: Connection, write: Write, sql: Sql) -> None:
-    row = f"insert into big values ('{'x' * 900}');\n"
+    row = f"insert into big values ('{'x' * 900}');\n"  # noqa: S608 -- a test's
     apply(connection, write({"001_big": f"create table big (t text);\n{row * 5000}"}))
     assert sql("select count(*) from big") == [(5000,)]
 
@@ -218,7 +224,7 @@ def test_an_edited_file_is_refused_before_anything_is_applied(
 
 def test_a_missing_file_is_refused(connection: Connection, write: Write) -> None:
     apply(connection, write({"001_a": "select 1", "002_b": "select 2"}))
-    with pytest.raises(MigrationError, match="002_b was applied, but .* has no such file"):
+    with pytest.raises(MigrationError, match=r"002_b was applied, but .* has no such file"):
         apply(connection, write({"001_a": "select 1"}))
 
 
@@ -307,7 +313,9 @@ def test_progress_names_each_file_before_it_is_applied(
 
 def test_ten_thousand_records_are_read(connection: Connection, write: Write, sql: Sql) -> None:
     apply(connection, write({"001_a": "select 1"}))
-    sql("insert into migrations (id, name) select 'old-' || n, 'x' from generate_series(1, 10000) n")
+    sql(
+        "insert into migrations (id, name) select 'old-' || n, 'x' from generate_series(1, 10000) n"
+    )
     plan = Migrator(connection, write({"001_a": "select 1", "002_b": "select 2"})).plan()
     assert len(plan.entries) == 10_002
     assert [file.id for file in plan.pending] == ["002_b"]

@@ -143,7 +143,9 @@ def test_bootstrap_prints_and_with_a_direct_url_installs_and_drops(
         assert sql(there) == [(False,)]
 
 
-@pytest.mark.parametrize("flavour", ["", "alter default privileges grant all on functions to anon;"])
+@pytest.mark.parametrize(
+    "flavour", ["", "alter default privileges grant all on functions to anon;"]
+)
 def test_only_the_service_role_may_execute_exec_sql(
     empty_database: str, sql: Sql, flavour: str
 ) -> None:

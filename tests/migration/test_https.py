@@ -53,7 +53,7 @@ def test_what_the_api_does_not_know_yet_is_told(project: Project, write: Write) 
 
 
 def test_without_exec_sql_the_ways_to_get_it_are_named(bare_project: Project) -> None:
-    with pytest.raises(MigrationError, match="pulsebase db bootstrap.*SQL editor.*--url"):
+    with pytest.raises(MigrationError, match=r"pulsebase db bootstrap.*SQL editor.*--url"):
         apply(bare_project, packaged())
 
 
@@ -85,15 +85,16 @@ def test_a_function_that_hands_nothing_back_serves(
 def test_a_function_that_hides_errors_is_refused(bare_project: Project, sql: Sql) -> None:
     body = "begin execute sql; return '{}'; exception when others then return to_json(sqlerrm); end"
     bare_project.execute(own_function("sql", "json", body))
-    with pytest.raises(MigrationError, match="hides errors; .*pulsebase db bootstrap"):
+    with pytest.raises(MigrationError, match=r"hides errors; .*pulsebase db bootstrap"):
         apply(bare_project, packaged())
     assert sql("select to_regclass('public.migrations')") == [(None,)]
 
 
 def test_a_function_that_only_queries_is_refused(bare_project: Project) -> None:
-    body = "declare r json; begin execute 'select to_json(q) from (' || sql || ') q' into r; return r; end"
+    body = """declare r json;
+        begin execute 'select to_json(q) from (' || sql || ') q' into r; return r; end"""
     bare_project.execute(own_function("sql", "json", body))
-    with pytest.raises(MigrationError, match="runs no scripts; .*pulsebase db bootstrap"):
+    with pytest.raises(MigrationError, match=r"runs no scripts; .*pulsebase db bootstrap"):
         apply(bare_project, packaged())
 
 
@@ -102,7 +103,9 @@ def test_a_function_that_browsers_may_call_is_refused(
     project: Project, sql: Sql, role: str
 ) -> None:
     project.execute(f"grant execute on function public.exec_sql(text) to {role}")
-    with pytest.raises(MigrationError, match=r"revoke all on function .*exec_sql\(text\) from public"):
+    with pytest.raises(
+        MigrationError, match=r"revoke all on function .*exec_sql\(text\) from public"
+    ):
         apply(project, packaged())
     assert sql("select to_regclass('public.migrations')") == [(None,)]
 
@@ -112,7 +115,7 @@ def test_a_key_of_browsers_is_refused(project: Project) -> None:
     """On PostgREST only: lite calls every function as its own superuser, whatever the key."""
     with (
         connect(project.url, key=project.server.anon_key) as connection,
-        pytest.raises(MigrationError, match="permission denied.*service key"),
+        pytest.raises(MigrationError, match=r"permission denied.*service key"),
     ):
         Migrator(connection, packaged()).apply()
 

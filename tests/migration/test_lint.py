@@ -58,8 +58,10 @@ EXAMPLES: dict[str, list[tuple[str, str, str]]] = {
         (
             "create table t (i int);\ngrant select on t to service_role;",
             "1:14",
-            'create table "t" (i int);\nalter table public.t enable row level security;\n'
-            "grant select on t to service_role;",
+            (
+                'create table "t" (i int);\nalter table public.t enable row level security;\n'
+                "grant select on t to service_role;"
+            ),
         ),
         (
             "create table t as select 1;\ngrant select on t to service_role;",
@@ -69,17 +71,23 @@ EXAMPLES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "grant-missing": [
         (
-            "create table t (i int);\nalter table t enable row level security;"
-            "-- grant select on t to service_role;\ngrant select on t_2 to service_role;",
+            (
+                "create table t (i int);\nalter table t enable row level security;"
+                "-- grant select on t to service_role;\ngrant select on t_2 to service_role;"
+            ),
             "1:14",
-            "create table t (i int);\nalter table t enable row level security;\n"
-            "do $$ begin execute 'grant select on a, public.t to service_role'; end $$;",
+            (
+                "create table t (i int);\nalter table t enable row level security;\n"
+                "do $$ begin execute 'grant select on a, public.t to service_role'; end $$;"
+            ),
         ),
         (
             "create table t (i int); alter table t enable row level security;",
             "1:14",
-            "create table t (i int); alter table t enable row level security;\n"
-            "grant all on all tables in schema public to service_role;",
+            (
+                "create table t (i int); alter table t enable row level security;\n"
+                "grant all on all tables in schema public to service_role;"
+            ),
         ),
     ],
     "search-path-missing": [
@@ -98,7 +106,7 @@ EXAMPLES: dict[str, list[tuple[str, str, str]]] = {
         (
             "select 1; -- pulsebase: ignore everything: because",
             "1:11",
-            "-- pulsebase: ignore where-missing: all of them are stale\n\ndelete from t where true;",
+            "-- pulsebase: ignore where-missing: all of them\n\ndelete from t where true;",
         ),
     ],
 }

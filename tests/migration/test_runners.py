@@ -154,7 +154,7 @@ def test_the_next_run_finishes_what_a_killed_one_began(
 
 
 def test_another_runner_waits_for_a_slow_file(
-    empty_database: str, write: Write, folder: Path, sql: Sql
+    empty_database: str, write: Write, folder: Path
 ) -> None:
     write({"001_slow": "select pg_sleep(1)", "002_b": "select 2"})
     with Runners(2) as runners:
@@ -201,10 +201,12 @@ def test_a_statement_without_a_transaction_that_fails_says_what_is_done(
         pytest.raises(Exception, match="This was statement 2 of 2") as caught,
     ):
         Migrator(connection, write({"001_v": text})).apply()
-    assert str(caught.value).startswith(f"{folder}/001_v.sql:3:2: relation \"nix\" does not exist")
+    assert str(caught.value).startswith(f'{folder}/001_v.sql:3:2: relation "nix" does not exist')
 
 
-def test_two_command_lines_at_once_both_end_well(empty_database: str, folder: Path, write: Write) -> None:
+def test_two_command_lines_at_once_both_end_well(
+    empty_database: str, folder: Path, write: Write
+) -> None:
     write(FILES)
     command = [sys.executable, "-c", "from pulsebase.cli import main; main()", "db", "migrate"]
     both = [

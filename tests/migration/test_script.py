@@ -14,12 +14,14 @@ TRICKY = {
     "dollars": "select $$;$$, $a$ $$;$$ ; $b$ $a$, $ü$;$ü$; select 4",
     "names with dollars": "select 1 as a$b$c; select 2 as d$b$e",
     "comments": "select 1 -- ; no\n; /* ; /* ; */ ; */ select 2 /* end */",
-    "rule": "create rule r as on insert to t do also (insert into a values (1); delete from b); select 1",
+    "rule": """create rule r as on insert to t
+        do also (insert into a values (1); delete from b); select 1""",
     "atomic": """create function f(a int) returns int language sql
         begin atomic select case when a > 0 then 1 else 2 end; select 3; end;
         create or replace procedure p() begin atomic insert into t values (1); end; select 1""",
     "a column called begin": "create table t (begin int, atomic int); select 1",
-    "a function called begin": "create function begin() returns int language sql as 'select 1'; select 2",
+    "a function called begin": """create function begin() returns int
+        language sql as 'select 1'; select 2""",
     "empty": ";;; \n -- nothing\n; select 1;;",
     "unicode": "select 'ü;😀' as \"größe;\"; select 'é'",
     "operators": "select 1 - -1, 2 */* c */ 3, a->>'b;', $1; select @ -1",
@@ -64,7 +66,7 @@ def test_a_statement_knows_its_place() -> None:
 
 
 def test_an_open_quote_runs_to_the_end() -> None:
-    for script in ("select 'a; select 2", "select $a$; select 2", "select \"; select 2", "/* ; "):
+    for script in ("select 'a; select 2", "select $a$; select 2", 'select "; select 2', "/* ; "):
         assert len(list(split(script))) <= 1
 
 

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["HttpsDoor"]
 
 _FUNCTION = "exec_sql"
-_PARAMETERS = ("sql", "query", "sql_query", "sql_text", "sql_string", "statement", "command", "q")
+_PARAMETERS: tuple[str, ...] = (
+    "sql",
+    "query",
+    "sql_query",
+    "sql_text",
+    "sql_string",
+    "statement",
+    "command",
+    "q",
+)
 _HINTED = re.compile(r"exec_sql\s*\(\s*\"?([^\s,\")=:]+)")
 _MISSING_CODE = "PGRST202"
 _BOOTSTRAP = (
@@ -153,7 +162,7 @@ class HttpsDoor:
             else:
                 self._parameter = parameter
                 return answer
-        assert missing is not None  # noqa: S101 -- the list of names is not empty
+        assert missing is not None
         raise missing
 
     def _sent(self, parameter: str, script: str) -> Any:
