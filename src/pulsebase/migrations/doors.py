@@ -101,16 +101,18 @@ class DirectDoor:
             raise self._fault(sent, file, error, message) from error
         return _last_answer(cursor)
 
-    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:
+    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002
         """None: a direct connection has no cache between."""
         return []
 
     def _fault(
         self, sent: Envelope, file: MigrationFile | None, error: psycopg.Error, message: str
     ) -> Exception:
+        from pulsebase.transports.postgres import typed_error
+
         primary = error.diag.message_primary or ""
         if file is None:
-            return error
+            return typed_error(error)
         if primary.startswith(RAISED_CHANGED):
             return MigrationError(changed_message(file))
         told = faults.direct_fault(file, sent, error, message)

@@ -162,7 +162,7 @@ class HttpsDoor:
             else:
                 self._parameter = parameter
                 return answer
-        assert missing is not None
+        assert missing is not None  # noqa: S101 -- the list of names is not empty
         raise missing
 
     def _sent(self, parameter: str, script: str) -> Any:

@@ -276,7 +276,7 @@ def pauses() -> Iterator[float]:
     """Seconds between two looks at a lock: short at first, and never the same for two runners."""
     pause = _FIRST_PAUSE_SECONDS
     while True:
-        yield pause * random.uniform(0.5, 1.0)
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 -- not a secret
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 

@@ -2,6 +2,8 @@
 begin
     --{guard}
     --{lock}
+    -- Whoever queues for a table makes everybody wait behind; it is tried again.
+    perform set_config('lock_timeout', '4s', true);
     if to_regclass('public.migrations') is null then
         create table public.migrations (
             id text primary key,
