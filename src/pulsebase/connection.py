@@ -1,4 +1,4 @@
-"""The one door to the data: a `Call` goes through a connection, sync or async, and comes back typed.
+"""The one door to the data: a `Call` goes through a connection and comes back typed.
 
 A verb of a model is written once and knows nothing of sync and async. It returns a value that
 says what to ask:
@@ -115,7 +115,8 @@ class Connection:
             answers = self.transport.send_many(flight.requests())
         except DatabaseError as error:
             if not (self.transport.retries and error.retryable) or flight.failure:
-                raise flight.failure or error  # noqa: TRY201 -- the caller's own error, if it is one
+                # The caller's own error, if that is what ended the sending.
+                raise flight.failure or error from None
             # Nothing of the pipeline's transaction is there, or all of it: both are safe to repeat.
             return [self.execute(call) for call in flight.remaining()]
         return flight.decoded(answers)
@@ -187,7 +188,8 @@ class AsyncConnection:
             answers = await self.transport.send_many(flight.requests())
         except DatabaseError as error:
             if not (self.transport.retries and error.retryable) or flight.failure:
-                raise flight.failure or error  # noqa: TRY201 -- the caller's own error, if it is one
+                # The caller's own error, if that is what ended the sending.
+                raise flight.failure or error from None
             return [await self.execute(call) for call in flight.remaining()]
         return flight.decoded(answers)
 

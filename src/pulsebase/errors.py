@@ -271,7 +271,7 @@ BY_CODE: dict[str, type[DatabaseError]] = {
     "23514": CheckViolationError,
     "23": IntegrityError,
     "28": AuthenticationError,
-    "3D000": UnavailableError,
+    "3D000": DatabaseError,
     "3F000": NotMigratedError,
     "40": SerializationError,
     "42501": PermissionDeniedError,
@@ -358,7 +358,9 @@ def database_error(
     message: str, *, code: str | None = None, http_status: int | None = None, **parts: Any
 ) -> DatabaseError:
     """The typed error for what a server said."""
-    return error_class(code, http_status, message)(message, code=code, http_status=http_status, **parts)
+    return error_class(code, http_status, message)(
+        message, code=code, http_status=http_status, **parts
+    )
 
 
 def _shortened(value: object) -> str:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pulsebase.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["KEY_VARIABLES", "URL_VARIABLES", "Scheme", "Target", "resolve"]
 
@@ -36,6 +38,7 @@ EMBEDDED = "embedded://"
 
 _TRANSACTION_POOLER_PORT = 6543
 _PORT = re.compile(r":(\d{1,5})$")
+_HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[\w.%-]*)(:\d{1,5})?")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 # Other tools put their own words into DATABASE_URL; libpq refuses what it does not know.
 _FOREIGN_PARAMETERS = frozenset(
@@ -74,7 +77,11 @@ class Target:
     def __str__(self) -> str:
         """The URL without user, password and parameters."""
         parts = urlsplit(self.url)
-        return self.url if self.scheme == "embedded" else f"{parts.scheme}://{self.address}{parts.path}"
+        return (
+            self.url
+            if self.scheme == "embedded"
+            else f"{parts.scheme}://{self.address}{parts.path}"
+        )
 
 
 def resolve(
@@ -110,7 +117,9 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str
 def _required_key(source: str, key: str | None) -> str:
     key = (key or "").strip()
     if not key:
-        msg = f"{source} is an HTTPS address and needs a service key; set {KEY_VARIABLES[1]} or --key"
+        msg = (
+            f"{source} is an HTTPS address and needs a service key; set {KEY_VARIABLES[1]} or --key"
+        )
         raise ConfigurationError(msg)
     if not (key.isascii() and key.isprintable()) or " " in key:
         msg = "the key has characters that no key has; copy it again from the dashboard"
@@ -149,21 +158,31 @@ def _web_address(source: str, parts: SplitResult) -> str:
         raise _unreadable(source)
     if "@" in parts.netloc or parts.query or parts.fragment:
         # httpx would log them, and no server of this kind reads them.
-        msg = f"{source} must be scheme, host and path only; give the key by {KEY_VARIABLES[1]} or --key"
+        key = f"{KEY_VARIABLES[1]} or --key"
+        msg = f"{source} must be scheme, host and path only; give the key by {key}"
         raise ConfigurationError(msg)
     return parts.geturl().rstrip("/")
 
 
 def _postgres_url(source: str, parts: SplitResult) -> tuple[str, bool]:
-    if parts.fragment or "@" in parts.path or "@" in parts.query.partition("=")[0]:
-        # A bare / ? or # in a password ends the host's part early: half of it would be the host.
-        msg = f"{source} has a / ? or # in its password; write them as %2F, %3F and %23"
-        raise ConfigurationError(msg)
     # The text of each parameter stays as it is: libpq does not read a "+" as a space.
     pairs = [pair for pair in parts.query.split("&") if pair]
+    user, _, place = parts.netloc.rpartition("@")
+    hosts = place.split(",")
+    if (
+        not all(map(_HOST.fullmatch, hosts))
+        or "@" in user + parts.path
+        or parts.fragment
+        or not all("=" in pair for pair in pairs)
+        or _UNPRINTABLE.search(parts.geturl())
+    ):
+        # Most likely a character of the password; guessing on would show it as a host or a port.
+        msg = (
+            f"{source} cannot be read; write / ? # @ : % and spaces in a password as %2F %3F %23 …"
+        )
+        raise ConfigurationError(msg)
     kept = [pair for pair in pairs if pair.partition("=")[0] not in _FOREIGN_PARAMETERS]
     query = f"?{'&'.join(kept)}" if kept else ""
-    hosts = parts.netloc.rpartition("@")[2].split(",")
     pooler = _TRANSACTION_POOLER_PORT in map(_port, hosts) or "pgbouncer=true" in pairs
     return f"postgresql://{parts.netloc}{parts.path}{query}", pooler
 

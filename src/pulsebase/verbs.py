@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import lru_cache, update_wrapper
 from inspect import iscoroutinefunction
@@ -24,6 +23,8 @@ from pulsebase.settings import Target, resolve
 from pulsebase.transports import open_transport
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
     import psycopg
 
     from pulsebase.transports.request import Transport

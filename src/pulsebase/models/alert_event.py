@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -16,6 +14,10 @@ from pulsebase.models import fields
 from pulsebase.models.batches import delete_in_batches
 from pulsebase.transports.request import JsonText, Request
 from pulsebase.verbs import operation, procedure, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
 
 __all__ = ["AlertEvent", "AlertEventModel", "AlertStatus", "AlertType"]
 
@@ -127,7 +129,14 @@ class AlertEventModel:
 
         `since` is included, `until` is not. For the next page give the last row as `before`.
         """
-        return _page_call(service_name, since, until, status, fields.limit(limit), before)
+        return _page_call(
+            service_name,
+            since=since,
+            until=until,
+            status=status,
+            size=fields.limit(limit),
+            before=before,
+        )
 
     @stream
     @staticmethod
@@ -140,7 +149,10 @@ class AlertEventModel:
     ) -> Pages[AlertEvent]:
         """All events of a service, newest first, however many; fetched 1000 at a time."""
         return Pages(
-            lambda last: _page_call(service_name, since, until, status, _PAGE, last), _PAGE
+            lambda last: _page_call(
+                service_name, since=since, until=until, status=status, size=_PAGE, before=last
+            ),
+            _PAGE,
         )
 
     @operation
@@ -173,6 +185,7 @@ def _found(row: Any, sought: UUID | str) -> AlertEvent:
 
 def _page_call(
     service_name: str,
+    *,
     since: datetime | None,
     until: datetime | None,
     status: AlertStatus | None,

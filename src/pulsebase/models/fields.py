@@ -118,7 +118,9 @@ def ago(field: str, value: object) -> str:
     try:
         return instant(field, datetime.now(UTC) - duration(field, value))
     except OverflowError:
-        raise InvalidValueError(field, value, "a timedelta that reaches no further than year 1") from None
+        raise InvalidValueError(
+            field, value, "a timedelta that reaches no further than year 1"
+        ) from None
 
 
 def json_object(field: str, value: object) -> JsonText:
@@ -229,7 +231,7 @@ def _floats(value: Any) -> Iterator[float]:
 
 
 def _digits_more(number: float) -> int:
-    """How many more characters PostgreSQL writes, which knows no exponents: 1e+300 is a 1 and noughts."""
+    """How many more characters PostgreSQL writes, which knows no exponents."""
     text = repr(number)
     return len(format(Decimal(text), "f")) - len(text) if "e" in text else 0
 

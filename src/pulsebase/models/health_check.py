@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -17,6 +16,9 @@ from pulsebase.models import fields
 from pulsebase.models.batches import delete_in_batches
 from pulsebase.transports.request import JsonText, Request
 from pulsebase.verbs import operation, procedure, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "CreatedMany",
@@ -241,7 +243,14 @@ class HealthCheckModel:
 
         `since` is included, `until` is not. For the next page give the last row as `before`.
         """
-        return _page_call(service_name, since, until, status, fields.limit(limit), before)
+        return _page_call(
+            service_name,
+            since=since,
+            until=until,
+            status=status,
+            size=fields.limit(limit),
+            before=before,
+        )
 
     @stream
     @staticmethod
@@ -254,7 +263,10 @@ class HealthCheckModel:
     ) -> Pages[HealthCheck]:
         """All checks of a service, newest first, however many; fetched 1000 at a time."""
         return Pages(
-            lambda last: _page_call(service_name, since, until, status, _PAGE, last), _PAGE
+            lambda last: _page_call(
+                service_name, since=since, until=until, status=status, size=_PAGE, before=last
+            ),
+            _PAGE,
         )
 
     @procedure
@@ -309,6 +321,7 @@ def _name(field_name: str, value: object) -> str:
 
 def _page_call(
     service_name: str,
+    *,
     since: datetime | None,
     until: datetime | None,
     status: Status | None,
@@ -336,7 +349,8 @@ def _batches(checks: Iterable[NewHealthCheck]) -> Iterator[list[str]]:
         try:
             row = check.json()
         except AttributeError:
-            raise InvalidValueError("checks", check, "NewHealthCheck objects") from None
+            field = "checks"
+            raise InvalidValueError(field, check, "NewHealthCheck objects") from None
         if batch and (len(batch) == _BATCH_ROWS or characters + len(row) > _BATCH_CHARACTERS):
             yield batch
             batch, characters = [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
-    from pulsebase.settings import Scheme, Target
+    from pulsebase.settings import Target
     from pulsebase.transports.request import AsyncTransport, Transport
 
 

@@ -24,12 +24,11 @@ from pulsebase.transports.postgres import (
     translated,
     typed_error,
 )
-from pulsebase.transports.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pulsebase.transports.request import AsyncTransport, Transport
+    from pulsebase.transports.request import AsyncTransport, Request, Transport
 
 
 _SQLALCHEMY_DRIVERS = frozenset({"psycopg", "psycopg_async", "psycopg2"})
@@ -149,8 +148,9 @@ def borrow(connection: Any) -> Transport | AsyncTransport:
         if make := _BY_CLASS.get(f"{kind.__module__.partition('.')[0]}.{kind.__name__}"):
             return make(connection)
     msg = (
-        f"{type(connection).__module__}.{type(connection).__qualname__} cannot serve as a connection;"
-        " hand over one of psycopg, SQLAlchemy, Django or supabase, or use pulsebase.connect()"
+        f"{type(connection).__module__}.{type(connection).__qualname__} cannot serve as a"
+        " connection; hand over one of psycopg, SQLAlchemy, Django or supabase,"
+        " or use pulsebase.connect()"
     )
     raise ConfigurationError(msg)
 

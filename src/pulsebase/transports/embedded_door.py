@@ -1,4 +1,4 @@
-"""The embedded transport: start the private PostgreSQL at the first call, then talk to it directly."""
+"""The embedded transport: start the private PostgreSQL at the first call, then talk to it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ the timeout is set inside each transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import re
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from threading import Lock
@@ -30,6 +30,8 @@ from pulsebase.errors import (
 from pulsebase.transports.request import Request, decode_json
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
     from pulsebase.settings import Target
 
 _POOL_SIZE = 10
@@ -41,7 +43,10 @@ _LOGIN_REFUSED = (
     "no pg_hba.conf entry",
     "authentication failed",
     "fe_sendauth",
+    "FATAL: role",
 )
+_PARAMETER_REFUSED = re.compile("^connection is bad: (?!connection to server)| parameter ")
+_QUOTED = re.compile('"[^"]*"')
 
 
 class PostgresTransport:
@@ -290,7 +295,7 @@ def translated(target: Target | None = None) -> Iterator[None]:
 
 @contextmanager
 def _waited_enough(target: Target) -> Iterator[None]:
-    """Raise an unreachable server as one that is not to be tried again: the pool has waited already."""
+    """Raise an unreachable server as one not to be tried again: the pool has waited."""
     try:
         yield
     except psycopg.Error as error:
@@ -300,7 +305,9 @@ def _waited_enough(target: Target) -> Iterator[None]:
         raise found from None
 
 
-def typed_error(error: psycopg.Error, target: Target | None = None) -> DatabaseError | ConfigurationError:
+def typed_error(
+    error: psycopg.Error, target: Target | None = None
+) -> DatabaseError | ConfigurationError:
     """Our error for one of psycopg's, without anything secret."""
     diagnostic = error.diag
     if error.sqlstate:
@@ -313,9 +320,21 @@ def typed_error(error: psycopg.Error, target: Target | None = None) -> DatabaseE
     text = _one_line(str(error))
     if isinstance(error, psycopg.ProgrammingError) and target is not None:
         return ConfigurationError(f"the URL of {target.address} has a parameter that libpq refuses")
+    if _PARAMETER_REFUSED.search(text) and target is not None:
+        # What it quotes is a value of the URL.
+        reason = _QUOTED.sub("…", _reason(text).removeprefix("connection is bad: "))
+        return ConfigurationError(
+            f"a parameter in the URL of {target.address} is refused: {reason}"
+        )
     if any(words in text for words in _LOGIN_REFUSED):
         return AuthenticationError(f"{_address(target)} refused the login: {_reason(text)}")
-    kind = ConnectTimeoutError if isinstance(error, psycopg.errors.ConnectionTimeout) else UnavailableError
+    if "FATAL: database" in text and "does not exist" in text:
+        return DatabaseError(f"{_address(target)}: {_reason(text)}", code="3D000")
+    kind = (
+        ConnectTimeoutError
+        if isinstance(error, psycopg.errors.ConnectionTimeout)
+        else UnavailableError
+    )
     return kind(f"cannot reach PostgreSQL at {_address(target)}: {_reason(text)}")
 
 

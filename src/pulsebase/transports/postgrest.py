@@ -7,8 +7,6 @@ requests. A legacy JWT key travels in `apikey` and `Authorization`, an `sb_…` 
 from __future__ import annotations
 
 import json
-import ssl
-from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +21,8 @@ from pulsebase import errors
 from pulsebase.transports.request import JsonText, Request, decode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ssl
+    from collections.abc import Iterator, Mapping
 
     from pulsebase.settings import Target
 
@@ -175,10 +174,9 @@ def read(response: Response) -> Any:
     try:
         return decode_json(response.content)
     except (ValueError, RecursionError):
-        raise errors.MalformedResponseError(
-            f"the server answered {response.status_code} with {_described(response)}",
-            http_status=response.status_code,
-        ) from None
+        message = f"the server answered {response.status_code} with {_described(response)}"
+        status = response.status_code
+        raise errors.MalformedResponseError(message, http_status=status) from None
 
 
 def typed_error(response: Response) -> errors.DatabaseError:
@@ -247,12 +245,14 @@ def translated(target: Target) -> Iterator[None]:
         msg = f"cannot reach {target.address}: no connection within {limit:g} s"
         raise errors.ConnectTimeoutError(msg) from None
     except httpx.ReadTimeout:
-        msg = f"{target.address} did not answer in time; whether the call was carried out is unknown"
+        msg = (
+            f"{target.address} did not answer in time; whether the call was carried out is unknown"
+        )
         raise errors.StatementTimeoutError(msg) from None
     except httpx.DecodingError:
         msg = f"the answer of {target.address} is not encoded as it says"
         raise errors.MalformedResponseError(msg) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
         msg = "the URL cannot be used; expected https://<ref>.supabase.co or a PostgREST server's"
         raise errors.ConfigurationError(msg) from None
     except httpx.LocalProtocolError:  # its words may quote the header that carries the key
@@ -268,7 +268,9 @@ def translated(target: Target) -> Iterator[None]:
 
 
 def _client_arguments(target: Target) -> dict[str, Any]:
-    timeout = httpx.Timeout(target.statement_timeout_seconds, connect=target.connect_timeout_seconds)
+    timeout = httpx.Timeout(
+        target.statement_timeout_seconds, connect=target.connect_timeout_seconds
+    )
     return {
         "headers": headers_for(target.key or ""),
         "timeout": timeout,

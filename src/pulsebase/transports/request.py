@@ -7,9 +7,11 @@ cap, silently; a single value it never cuts, and every server writes its timesta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _LONGEST_EXACT_INTEGER = 18
 

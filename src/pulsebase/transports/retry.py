@@ -50,9 +50,7 @@ def _replay(first: DatabaseError, state: tenacity.RetryCallState) -> None:
 
 def _is_retryable(error: BaseException) -> bool:
     asked = getattr(error, "retry_after_seconds", None) or 0.0
-    return (
-        isinstance(error, DatabaseError) and error.retryable and asked <= _LONGEST_WAIT_SECONDS
-    )
+    return isinstance(error, DatabaseError) and error.retryable and asked <= _LONGEST_WAIT_SECONDS
 
 
 def _wait_seconds(state: tenacity.RetryCallState) -> float:
