@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pulsebase.errors import LockTimeoutError, MigrationError, SerializationError
+from pulsebase.errors import DatabaseError, LockTimeoutError, MigrationError, SerializationError
 from pulsebase.migrations import envelope
 from pulsebase.migrations.doors import DirectDoor, DirectTransport, Door
 from pulsebase.migrations.journal import Journal, read_journal, record_statement
@@ -37,6 +37,8 @@ _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.4
 _ATTEMPTS = 5
 _SHOWN_NAMES = 3
+# What CREATE TABLE IF NOT EXISTS answers when two sessions race: duplicate key, duplicate table.
+_MADE_MEANWHILE = frozenset({"23505", "42P07", "40001"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,14 @@ class Migrator:
     def _prepared(self, door: Door, journal: Journal) -> Journal:
         if journal.complete:
             return journal
-        self._sent(door, envelope.prepare(door.manner))
+        try:
+            self._sent(door, envelope.prepare(door.manner))
+        except DatabaseError as error:
+            # Somebody who does not take our lock may have made it in between.
+            made = read_journal(door.look())
+            if error.code in _MADE_MEANWHILE and made.complete:
+                return made
+            raise
         return read_journal(door.look())
 
     def _applied(

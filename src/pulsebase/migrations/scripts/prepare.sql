@@ -4,7 +4,12 @@ begin
     --{lock}
     -- Whoever queues for a table makes everybody wait behind; it is tried again.
     perform set_config('lock_timeout', '4s', true);
-    if to_regclass('public.migrations') is null then
+    -- Not to_regclass: it may remember from before the lock was ours that there is no such table.
+    if not exists (
+        select
+        from pg_catalog.pg_class
+        where relname = 'migrations' and relnamespace = 'public'::regnamespace
+    ) then
         create table public.migrations (
             id text primary key,
             name text not null,
