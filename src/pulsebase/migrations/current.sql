@@ -203,6 +203,8 @@ begin
         id uuid, service_name text, status text, latency_ms integer,
         checked_at timestamptz, probe_details jsonb
     )
+    -- In one order, so that two sessions with the same checks cannot wait for each other in a circle.
+    order by given.id
     on conflict do nothing;
     get diagnostics inserted = row_count;
     return jsonb_build_object('inserted', inserted);
@@ -372,7 +374,7 @@ $$;
 
 COMMENT ON FUNCTION public.find_health_checks(service_name text, since timestamp with time zone, until timestamp with time zone, status text, before_checked_at timestamp with time zone, before_id uuid, max_rows integer) IS 'Checks of one service, newest first, within [since, until); the next page comes before the last row''s (checked_at, id).';
 
-CREATE FUNCTION public.find_latest_health_checks(service_name text DEFAULT NULL::text, after_service_name text DEFAULT ''::text, stale_after_seconds double precision DEFAULT 300, max_rows integer DEFAULT 1000) RETURNS jsonb
+CREATE FUNCTION public.find_latest_health_checks(service_name text DEFAULT NULL::text, after_service_name text DEFAULT NULL::text, stale_after_seconds double precision DEFAULT 300, max_rows integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -380,18 +382,27 @@ begin
     return (
         -- A loose index scan: one step for each service, however many rows it has.
         with recursive services (name) as (
-            (
-                select first_check.service_name
-                from public.service_health_checks as first_check
-                where first_check.service_name > after_service_name
-                    and (find_latest_health_checks.service_name is null
-                        or first_check.service_name = find_latest_health_checks.service_name)
-                order by first_check.service_name
-                limit 1
-            )
+            -- Three cases, not one condition: a plan that is kept for all of them scans the table.
+            select case
+                when find_latest_health_checks.service_name is not null
+                    then find_latest_health_checks.service_name
+                when after_service_name is not null then (
+                    select first_check.service_name::text
+                    from public.service_health_checks as first_check
+                    where first_check.service_name > after_service_name
+                    order by first_check.service_name
+                    limit 1
+                )
+                else (
+                    select first_check.service_name::text
+                    from public.service_health_checks as first_check
+                    order by first_check.service_name
+                    limit 1
+                )
+            end
             union all
             select (
-                select next_check.service_name
+                select next_check.service_name::text
                 from public.service_health_checks as next_check
                 where next_check.service_name > services.name
                 order by next_check.service_name
