@@ -60,6 +60,8 @@ _LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 _PID_FILE_SOCKET_LINE = 5
 _POLL_SECONDS = 0.05
 _STOP_TIMEOUT_SECONDS = 30.0
+_END_TIMEOUT_SECONDS = 5.0
+_END_POLL_SECONDS = 0.01
 _LARGEST_OLD_LOG_BYTES = 1_000_000
 _TOLD_LINES = 2
 _CAUSE = re.compile(r"\b(?:FATAL|PANIC|ERROR|error|could not)\b.*")
@@ -134,7 +136,8 @@ class Cluster:
         return self.url
 
     def stop(self) -> None:
-        """Stop the server if it runs; open transactions are rolled back."""
+        """Stop the server if it runs, to its last process; open transactions are rolled back."""
+        processes = list(self._server_processes())
         for mode in ("fast", "immediate"):
             if self.postmaster() is None:
                 return
@@ -145,6 +148,7 @@ class Cluster:
                 timeout_seconds=_STOP_TIMEOUT_SECONDS + 5,
             )
             if stopped.code == 0 or self.postmaster() is None:
+                _wait_until_ended(processes)  # the logger outlives the others
                 self._remove_short_socket_folder()
                 _log.info("stopped the embedded PostgreSQL in %s", self.folder)
                 return
@@ -251,7 +255,7 @@ class Cluster:
         for orphan in orphans:
             with suppress(psutil.Error):
                 orphan.send_signal(signal.SIGQUIT)
-        psutil.wait_procs(orphans, timeout=_STOP_TIMEOUT_SECONDS)
+        _wait_until_ended(orphans)
 
     def _server_processes(self) -> Iterator[psutil.Process]:
         import psutil
@@ -364,6 +368,21 @@ def _cause(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     causes = [found[0] for line in lines if (found := _CAUSE.search(line))]
     return " / ".join((causes or lines)[-_TOLD_LINES:]) or "it gave no reason"
+
+
+def _wait_until_ended(processes: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + _END_TIMEOUT_SECONDS
+    while not all(map(_has_ended, processes)) and time.monotonic() < deadline:
+        time.sleep(_END_POLL_SECONDS)
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    import psutil
+
+    with suppress(psutil.Error):
+        # In a container the first process may never collect the dead.
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 def _sync(folder: Path) -> None:
