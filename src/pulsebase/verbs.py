@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache, update_wrapper
 from inspect import iscoroutinefunction
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, o
 from uuid import UUID
 
 from pulsebase.connection import AsyncConnection, Call, Connection, Pages, Steps
+from pulsebase.errors import PulsebaseError
 from pulsebase.settings import Target, resolve
 from pulsebase.transports import open_transport
 
@@ -141,4 +143,5 @@ def _shared_transport(target: Target, process_id: int) -> Transport:
 def _close_at_exit(transport: Transport, process_id: int) -> None:
     # A forked child inherits this call too; closing there would end its parent's sessions.
     if os.getpid() == process_id:
-        transport.close()
+        with suppress(PulsebaseError):  # nobody is left to be told
+            transport.close()
