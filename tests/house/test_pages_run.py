@@ -1,0 +1,75 @@
+"""What the pages show works: their Python runs, their TOML is accepted, their SQL is valid."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pulsebase.monitor.configuration import load_configuration
+
+ROOT = Path(__file__).parents[2]
+RUNNABLE = ("README.md", "docs/tutorial/first-hour.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def cases(language: str) -> list[object]:
+    """Each block of the runnable pages, named by page and number."""
+    return [
+        pytest.param(block, id=f"{page}-{number}")
+        for page in RUNNABLE
+        for number, block in enumerate(blocks(page, language), start=1)
+    ]
+
+
+@pytest.mark.parametrize("block", cases("python"))
+def test_python_runs(block: str, database: str) -> None:
+    """As a program of its own, on the database that the environment names."""
+    kept = {name: text for name, text in os.environ.items() if not name.endswith(("_URL", "_KEY"))}
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        env={**kept, "DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("block", cases("toml"))
+def test_toml_is_accepted(block: str, tmp_path: Path) -> None:
+    """By the reader of the configuration file."""
+    path = tmp_path / "pulsebase.toml"
+    path.write_text(block, encoding="utf-8")
+    assert load_configuration(path, environ={}).services
+
+
+def test_the_grants_for_an_application_role_are_enough(database: str) -> None:
+    """A role with what the page grants can record and read."""
+    [page_sql] = blocks("docs/howto/application-role.md", "sql")
+    with psycopg.connect(database) as connection:
+        connection.execute("create role app")
+        connection.execute(page_sql.encode())
+        connection.execute("set local role app")
+        connection.execute("select create_health_check('a', 'healthy')")
+        [found] = connection.execute("select find_health_checks('a')").fetchone() or ()
+        assert len(found) == 1
+        connection.rollback()  # the role would outlive the database
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """And every link of the README leads to a page."""
+    linked = set(re.findall(r"\((docs/[^)#]+\.md)\)", (ROOT / "README.md").read_text("utf-8")))
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    assert linked == there
