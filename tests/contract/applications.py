@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 import sqlalchemy
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -104,16 +105,24 @@ class Django(_Synchronous):
     """Django's connection, without autocommit as inside `atomic`."""
 
     def __init__(self, url: str) -> None:
-        from django.db.backends.postgresql.base import DatabaseWrapper
+        from django.db.backends.postgresql.base import (  # type: ignore[import-untyped]
+            DatabaseWrapper,
+        )
 
-        parts = psycopg.conninfo.conninfo_to_dict(url)
+        parts = conninfo_to_dict(url)
         self.connection = DatabaseWrapper(
             {
                 "ENGINE": "django.db.backends.postgresql",
                 **{key.upper(): parts[key] for key in ("host", "port", "user")},
-                **{"NAME": parts["dbname"], "PASSWORD": "", "AUTOCOMMIT": False},
-                **{"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False},
-                **{"OPTIONS": {}, "TIME_ZONE": None, "TEST": {}},
+                "NAME": parts["dbname"],
+                "PASSWORD": "",
+                "AUTOCOMMIT": False,
+                "ATOMIC_REQUESTS": False,
+                "CONN_MAX_AGE": 0,
+                "CONN_HEALTH_CHECKS": False,
+                "OPTIONS": {},
+                "TIME_ZONE": None,
+                "TEST": {},
             },
             alias="app",
         )

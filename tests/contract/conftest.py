@@ -93,7 +93,9 @@ embedded_callers = _callers_of("embedded")
 
 
 def _pairs(*doors: str) -> list[Any]:
-    return [pytest.param((door, colour), id=f"{door}-{colour}") for door in doors for colour in COLOURS]
+    return [
+        pytest.param((door, colour), id=f"{door}-{colour}") for door in doors for colour in COLOURS
+    ]
 
 
 def _caller(request: pytest.FixtureRequest) -> Caller:

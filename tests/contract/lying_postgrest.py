@@ -51,17 +51,20 @@ class LyingPostgrest(socketserver.ThreadingTCPServer):
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    server: LyingPostgrest
-
     def handle(self) -> None:
+        server: Any = self.server
         head = b""
         while line := self.rfile.readline().rstrip():
             head += line + b"\n"
-        length = [int(line[15:]) for line in head.split(b"\n") if line.lower().startswith(b"content-length:")]
-        self.server.requests.append(head + self.rfile.read(sum(length)))
-        answers: list[Any] = self.server.answers
+        length = [
+            int(line[15:])
+            for line in head.split(b"\n")
+            if line.lower().startswith(b"content-length:")
+        ]
+        server.requests.append(head + self.rfile.read(sum(length)))
+        answers: list[Any] = server.answers
         said = answers.pop(0) if len(answers) > 1 else answers[0]
         if said is None:
-            self.server.ended.wait(60)
+            server.ended.wait(60)
         else:
             self.wfile.write(said)

@@ -33,6 +33,7 @@ ROW = json.dumps(
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
 GZIPPED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
 
+
 @pytest.fixture(params=[SyncCaller, AsyncCaller], ids=["sync", "async"])
 def lie(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LyingPostgrest, Caller]]]:
     """A function that starts a server with the given answers, and opens a caller of it."""
@@ -54,19 +55,39 @@ def lie(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[LyingPos
     ("said", "kind", "words"),
     [
         (answer(200), errors.MalformedResponseError, "empty body"),
-        (answer(200, "<html>", Content_Type="text/html"), errors.MalformedResponseError, "text/html"),
+        (
+            answer(200, "<html>", Content_Type="text/html"),
+            errors.MalformedResponseError,
+            "text/html",
+        ),
         (answer(200, '{"id": "0'), errors.MalformedResponseError, "bytes of"),
         (answer(200, "[" * 100_000), errors.MalformedResponseError, "bytes of"),
         (answer(200, "[]"), errors.MalformedResponseError, "not a row"),
         (answer(200, '"text"'), errors.MalformedResponseError, "not a row"),
         (answer(200, '{"id": "x"}'), errors.MalformedResponseError, "not a row"),
-        (b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"\xff"', errors.MalformedResponseError, "bytes of"),
+        (
+            b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"\xff"',
+            errors.MalformedResponseError,
+            "bytes of",
+        ),
         (GZIPPED + b"no gzip here", errors.MalformedResponseError, "not encoded as it says"),
-        (answer(301, Location="https://x.example/a"), errors.MalformedResponseError, "https://x.example/a"),
+        (
+            answer(301, Location="https://x.example/a"),
+            errors.MalformedResponseError,
+            "https://x.example/a",
+        ),
         (answer(302), errors.MalformedResponseError, "another address"),
         (answer(540), errors.ProjectPausedError, "restore the project"),
-        (answer(401, '{"message": "Invalid API key"}'), errors.AuthenticationError, "check the key"),
-        (answer(404, '{"code": "PGRST202", "message": "m"}'), errors.StaleSchemaCacheError, "migrate"),
+        (
+            answer(401, '{"message": "Invalid API key"}'),
+            errors.AuthenticationError,
+            "check the key",
+        ),
+        (
+            answer(404, '{"code": "PGRST202", "message": "m"}'),
+            errors.StaleSchemaCacheError,
+            "migrate",
+        ),
         (answer(429, Retry_After="3600"), errors.RateLimitedError, "429"),
         (answer(429, Retry_After="Fri, 31 Dec 2999 23:59:59 GMT"), errors.RateLimitedError, "429"),
         (answer(499), errors.DatabaseError, "499"),
@@ -144,13 +165,15 @@ def test_silence_ends_with_the_statement_timeout_and_is_not_repeated(lie: Any) -
 
 
 def test_silence_at_the_first_question_ends_with_the_connect_timeout(lie: Any) -> None:
-    """Where the URL does not tell the API's base, the server is asked; that is part of connecting."""
+    """Where the URL does not tell the API's base, asking for it is part of connecting."""
     server, call = lie(None)
     started = time.monotonic()
-    options = {"key": "sb_secret_lie", "connect_timeout_seconds": 0.5}
-    with pulsebase.connect(server.url.removesuffix("/rest/v1"), **options) as connection:
-        with pytest.raises(errors.DatabaseError):
-            HealthCheckModel.find_by_id(connection, ID)
+    bare = server.url.removesuffix("/rest/v1")
+    with (
+        pulsebase.connect(bare, key="sb_secret_lie", connect_timeout_seconds=0.5) as connection,
+        pytest.raises(errors.DatabaseError),
+    ):
+        HealthCheckModel.find_by_id(connection, ID)
     assert time.monotonic() - started < 3
     assert call.door.url == server.url
 

@@ -96,8 +96,13 @@ as $$ select to_jsonb(pg_sleep(seconds)::text) $$
 
 def test_a_refused_connection_names_host_and_port(open_caller: Any) -> None:
     port = free_port()
-    call = open_caller(f"postgresql://app:{PASSWORD}@127.0.0.1:{port}/app", connect_timeout_seconds=2)
-    with _within(4), pytest.raises(errors.UnavailableError, match=rf"127\.0\.0\.1:{port}") as caught:
+    call = open_caller(
+        f"postgresql://app:{PASSWORD}@127.0.0.1:{port}/app", connect_timeout_seconds=2
+    )
+    with (
+        _within(4),
+        pytest.raises(errors.UnavailableError, match=rf"127\.0\.0\.1:{port}") as caught,
+    ):
         _record(call)
     assert "\n" not in str(caught.value)
     call = open_caller(f"http://127.0.0.1:{port}", "a.b.c", connect_timeout_seconds=2)
@@ -121,7 +126,7 @@ def _silent_port(*, accepting: bool) -> Iterator[int]:
         waiting = []
         for _ in range(0 if accepting else 3):  # the backlog is full then; the kernel drops more
             waiting.append(socket.socket())
-            waiting[-1].setblocking(False)
+            waiting[-1].settimeout(0)
             waiting[-1].connect_ex(("127.0.0.1", port))
         yield port
         for one in waiting:
@@ -151,7 +156,10 @@ def test_an_http_connection_is_given_up_within_the_timeout(
 def test_a_wrong_password_is_told_at_once(open_caller: Any, own_server: PostgresServer) -> None:
     for password in ("wrong", ""):
         url = own_server.url(user=f"app:{password}")
-        with _within(3), pytest.raises(errors.AuthenticationError, match="check the key or password"):
+        with (
+            _within(3),
+            pytest.raises(errors.AuthenticationError, match="check the key or password"),
+        ):
             _record(open_caller(url))
 
 
@@ -160,7 +168,10 @@ def test_a_database_that_is_not_there_is_named(
 ) -> None:
     with _within(1), pytest.raises(errors.DatabaseError, match='database "nowhere" does not exist'):
         _record(open_caller(own_server.url("nowhere")))
-    with _within(1), pytest.raises(errors.AuthenticationError, match='role "nobody" does not exist'):
+    with (
+        _within(1),
+        pytest.raises(errors.AuthenticationError, match='role "nobody" does not exist'),
+    ):
         _record(open_caller(own_server.url(user="nobody")))
 
 
@@ -327,5 +338,9 @@ def test_many_calls_at_once_share_the_pool(open_caller: Any, database: str) -> N
     else:
         with ThreadPoolExecutor(20) as threads:
             create = HealthCheckModel.create
-            list(threads.map(lambda _: call(create, service_name="many", status="healthy"), range(60)))
+            list(
+                threads.map(
+                    lambda _: call(create, service_name="many", status="healthy"), range(60)
+                )
+            )
     assert call(HealthCheckModel.count_by_status, service_name="many").total == 60

@@ -17,7 +17,7 @@ from tests.contract.lying_postgrest import LyingPostgrest, answer
 from tests.support.server_process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.support.postgres_server import PostgresServer
     from tests.support.postgrest_server import PostgrestServer
@@ -81,9 +81,7 @@ def _async(url: str, key: str) -> list[object]:
 
 
 @pytest.fixture(params=[_sync, _async], ids=["sync", "async"])
-def use(
-    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> Iterator[Callable[..., None]]:
+def use(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Callable[..., None]:
     """Uses a URL and a key, which must fail; whatever became visible must not hold the canary."""
     caplog.set_level(logging.DEBUG)
 
@@ -96,7 +94,7 @@ def use(
         for text in (*shown, caplog.text):
             assert CANARY.lower() not in text.lower()
 
-    yield attempt
+    return attempt
 
 
 @pytest.mark.parametrize("number", range(len(_postgres_urls(0))))

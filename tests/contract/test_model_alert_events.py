@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.contract.callers import Caller
 
-DETAILS = {"reason": "timeout", "checks": [1, 2.5, None], "text": "Ünïcode 😀 \" \\ %s"}
+DETAILS = {"reason": "timeout", "checks": [1, 2.5, None], "text": 'Ünïcode 😀 " \\ %s'}
 
 OLD_ROWS = """
 insert into alert_events (service_name, alert_type, status, created_at, resolved_at)

@@ -71,7 +71,7 @@ def create_unchecked(**fields: Any) -> Call[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "kind", "rule"),
+    ("field", "value", "expected", "rule"),
     [
         ("service_name", "", CheckViolationError, "service_name_readable"),
         ("service_name", "a\nb", CheckViolationError, "service_name_readable"),
@@ -82,14 +82,25 @@ def create_unchecked(**fields: Any) -> Call[dict[str, Any]]:
         ("checked_at", "2999-01-01T00:00:00Z", CheckViolationError, "checked_at_not_in_future"),
         ("checked_at", "soon", InvalidDataError, "timestamp"),
         ("probe_details", JsonText("[]"), CheckViolationError, "probe_details_small_object"),
-        ("probe_details", JsonText(f'{{"a":"{"x" * 65_536}"}}'), CheckViolationError, "small_object"),
+        (
+            "probe_details",
+            JsonText(f'{{"a":"{"x" * 65_536}"}}'),
+            CheckViolationError,
+            "small_object",
+        ),
         ("id", "x", InvalidDataError, "uuid"),
     ],
 )
 def test_the_database_has_the_rules_of_the_models_too(
-    call_some: Caller, service: str, field: str, value: Any, kind: type[DatabaseError], rule: str
+    call_some: Caller,
+    service: str,
+    *,
+    field: str,
+    value: Any,
+    expected: type[DatabaseError],
+    rule: str,
 ) -> None:
     fields = {"service_name": service, "status": "healthy", field: value}
-    with pytest.raises(kind, match=rule):
+    with pytest.raises(expected, match=rule):
         call_some(create_unchecked, **fields)
     assert call_some(HealthCheckModel.find_by_service, service) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -55,8 +56,8 @@ def missing() -> Call[Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _django_settings() -> None:
-    import django
-    from django.conf import settings
+    import django  # type: ignore[import-untyped]
+    from django.conf import settings  # type: ignore[import-untyped]
 
     if not settings.configured:
         settings.configure(USE_TZ=True, DEBUG=False)
@@ -237,26 +238,29 @@ def test_using_makes_a_connection_once(http_database: str, service: str) -> None
 
 
 def test_connections_of_other_databases_are_refused_by_name() -> None:
-    from django.db.backends.sqlite3.base import DatabaseWrapper
+    from django.db.backends.sqlite3.base import DatabaseWrapper  # type: ignore[import-untyped]
 
-    with sqlalchemy.create_engine("sqlite://").connect() as connection:
-        with pytest.raises(ConfigurationError, match=r"SQLAlchemy's sqlite\+pysqlite"):
-            HealthCheckModel.find_by_id(connection, uuid4())  # type: ignore[call-overload]
+    with (
+        sqlalchemy.create_engine("sqlite://").connect() as connection,
+        pytest.raises(ConfigurationError, match=r"SQLAlchemy's sqlite\+pysqlite"),
+    ):
+        HealthCheckModel.find_by_id(connection, uuid4())  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="Django's sqlite"):
         pulsebase.using(DatabaseWrapper({"NAME": ":memory:"}))
-    with sqlite3.connect(":memory:") as plain:
-        with pytest.raises(ConfigurationError, match=r"sqlite3.Connection cannot serve"):
-            pulsebase.using(plain)
-    plain.close()
+    with (
+        closing(sqlite3.connect(":memory:")) as plain,
+        pytest.raises(ConfigurationError, match=r"sqlite3.Connection cannot serve"),
+    ):
+        pulsebase.using(plain)
 
 
 def test_django_s_global_connection_is_understood(http_database: str, service: str) -> None:
     """`django.db.connection` is a proxy; applications import it from there."""
-    from django.utils.connection import ConnectionProxy
+    from django.utils.connection import ConnectionProxy  # type: ignore[import-untyped]
 
     application = Django(http_database)
-    proxy = ConnectionProxy({"default": application.connection}, "default")
-    HealthCheckModel.create(proxy, service_name=service, status="healthy")  # type: ignore[call-overload]
+    proxy: Any = ConnectionProxy({"default": application.connection}, "default")
+    HealthCheckModel.create(proxy, service_name=service, status="healthy")
     application.rollback()
     application.close()
     assert _stored(http_database, service) == 0
@@ -271,7 +275,9 @@ def test_a_supabase_client_is_understood(lite: LiteServer, service: str) -> None
     assert HealthCheckModel.find_by_id(client, check.id) == check  # type: ignore[call-overload]
     with pulsebase.using(client) as ours:
         assert HealthCheckModel.create_many(ours, checks=_many(service, 1100)).inserted == 1100
-    rows_by_client = client.table("service_health_checks").select("id").eq("id", str(check.id)).execute()
+    rows_by_client = (
+        client.table("service_health_checks").select("id").eq("id", str(check.id)).execute()
+    )
     assert len(rows_by_client.data) == 1
     client.postgrest.session.close()
 

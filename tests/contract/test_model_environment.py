@@ -15,11 +15,13 @@ from pulsebase.settings import KEY_VARIABLES, URL_VARIABLES
 from pulsebase.verbs import door_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.contract.callers import Door
 
 
 @pytest.fixture(params=["direct", "pooler", "postgrest", "lite", "embedded"])
-def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Door:
+def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     """An environment that names one door and no other."""
     door: Door = request.getfixturevalue(f"{request.param}_door")
     for name in (*URL_VARIABLES, *KEY_VARIABLES):
@@ -27,7 +29,9 @@ def environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PULSEBASE_URL", door.url)
     if door.key:
         monkeypatch.setenv("SUPABASE_SECRET_KEY", door.key)
-    return door
+    yield door
+    if request.param == "embedded":  # its folder goes before the process does
+        door_of(None).transport.close()
 
 
 @pytest.mark.usefixtures("environment")
@@ -66,6 +70,7 @@ def test_the_environment_may_change_between_two_calls(
     HealthCheckModel.create(service_name=service, status="healthy")
     monkeypatch.setenv("PULSEBASE_URL", embedded_door.url)
     assert HealthCheckModel.find_by_service(service) == []
+    door_of(None).transport.close()
 
 
 FORKING = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DETAILS = {
     "http_status": 503,
     "phases_ms": {"dns": 1.25, "connect": [1, 2, None, True]},
-    "text": "\"quotes\", \\ and %s, Ünïcode 😀, \n\t\x01",
+    "text": '"quotes", \\ and %s, Ünïcode 😀, \n\t\x01',
     "": {},
 }
 
@@ -92,7 +92,9 @@ def test_many_checks_are_stored_once_however_often_they_are_sent(
 def test_a_repeat_stores_what_was_not_there(call: Caller, service: str) -> None:
     checks = list(_checks(service, 10))
     call(HealthCheckModel.create_many, checks=checks[:4])
-    assert call(HealthCheckModel.create_many, checks=checks) == CreatedMany(inserted=6, duplicates=4)
+    assert call(HealthCheckModel.create_many, checks=checks) == CreatedMany(
+        inserted=6, duplicates=4
+    )
     assert call(HealthCheckModel.create_many, checks=checks[:2] * 3) == CreatedMany(0, 6)
 
 
@@ -107,7 +109,9 @@ def test_huge_details_are_sent_in_bounded_batches(call: Caller, service: str) ->
 def test_each_stored_check_equals_the_one_that_was_given(call: Caller, service: str) -> None:
     given = [
         NewHealthCheck(service_name=service, status="down", probe_details=DETAILS),
-        NewHealthCheck(service_name=service, status="healthy", latency_ms=0, checked_at=_ago(days=1)),
+        NewHealthCheck(
+            service_name=service, status="healthy", latency_ms=0, checked_at=_ago(days=1)
+        ),
     ]
     call(HealthCheckModel.create_many, checks=given)
     for check in given:
@@ -194,7 +198,9 @@ def test_a_quiet_service_is_still_in_the_latest(
 def test_the_latest_is_the_last_one_observed_not_the_last_to_arrive(
     call: Caller, service: str
 ) -> None:
-    new = call(HealthCheckModel.create, service_name=service, status="down", checked_at=_ago(seconds=30))
+    new = call(
+        HealthCheckModel.create, service_name=service, status="down", checked_at=_ago(seconds=30)
+    )
     call(HealthCheckModel.create, service_name=service, status="healthy", checked_at=_ago(hours=1))
     (latest,) = call(HealthCheckModel.find_latest, service_name=service)
     assert isinstance(latest, LatestHealthCheck)
@@ -202,7 +208,9 @@ def test_the_latest_is_the_last_one_observed_not_the_last_to_arrive(
 
 
 def test_a_check_is_stale_beyond_the_given_age(call: Caller, service: str) -> None:
-    call(HealthCheckModel.create, service_name=service, status="healthy", checked_at=_ago(minutes=2))
+    call(
+        HealthCheckModel.create, service_name=service, status="healthy", checked_at=_ago(minutes=2)
+    )
 
     def is_stale(**age: float) -> bool:
         latest: list[LatestHealthCheck] = call(
@@ -257,7 +265,8 @@ def test_all_services_are_counted_together(
     plain_sql.execute(
         "insert into service_health_checks (service_name, status, checked_at, created_at)"
         " select %s || number, 'down', moment, moment"
-        " from generate_series(1, 3) as t (number), (values ('2000-06-01Z'::timestamptz)) as m (moment)",
+        " from generate_series(1, 3) as t (number),"
+        " (values ('2000-06-01Z'::timestamptz)) as m (moment)",
         [service],
     )
     after = call(HealthCheckModel.count_by_status, until=until)
@@ -268,7 +277,9 @@ def test_all_services_are_counted_together(
 def test_only_what_arrived_long_ago_is_deleted(
     call: Caller, service: str, plain_sql: psycopg.Connection[Any]
 ) -> None:
-    plain_sql.execute("delete from service_health_checks where created_at < now() - interval '1 day'")
+    plain_sql.execute(
+        "delete from service_health_checks where created_at < now() - interval '1 day'"
+    )
     plain_sql.execute(
         "insert into service_health_checks (service_name, status, checked_at, created_at)"
         " select %s, 'healthy', moment, moment from generate_series(1, 2050) as t (number),"
@@ -289,7 +300,7 @@ def test_only_what_arrived_long_ago_is_deleted(
         ("status", "unknown"),
         ("latency_ms", -1),
         ("latency_ms", 2147483648),
-        ("checked_at", datetime.now(UTC) + timedelta(minutes=6)),
+        ("checked_at", datetime.now(UTC) + timedelta(days=2)),
         ("checked_at", datetime(2026, 1, 1)),  # noqa: DTZ001 -- naive on purpose
         ("probe_details", []),
         ("id", "not an id"),
@@ -309,5 +320,5 @@ def test_a_value_out_of_bounds_is_refused_before_anything_is_sent(
 
 def test_ids_are_made_in_the_order_of_time() -> None:
     ids = [check.id for check in _checks("x", 100)]
-    assert all(isinstance(value, UUID) and value.version == 7 for value in ids)
+    assert {value.version for value in ids} == {7}
     assert len(set(ids)) == 100

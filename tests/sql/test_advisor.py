@@ -19,36 +19,35 @@ if TYPE_CHECKING:
 
     from tests.support.postgres_server import PostgresServer
 
-IN_PUBLIC = "relnamespace = 'public'::regnamespace"
-
 RULES = {
-    "row level security is off": f"""
+    "row level security is off": """
         select relname from pg_class
-        where {IN_PUBLIC} and relkind in ('r', 'p') and not relrowsecurity""",
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+            and not relrowsecurity""",
     "a policy although row level security is off": """
         select relname from pg_policy join pg_class on pg_class.oid = polrelid
         where not relrowsecurity""",
     "a policy that lets everybody in": """
         select polname from pg_policy
-        where pg_get_expr(polqual, polrelid) = 'true' or pg_get_expr(polwithcheck, polrelid) = 'true'""",
+        where 'true' in (pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))""",
     "a function whose search_path can be changed": """
         select proname from pg_proc
         where pronamespace = 'public'::regnamespace and prokind in ('f', 'p')
             and not exists (
                 select from unnest(proconfig) as setting where setting like 'search_path=%%')""",
-    "a view with its owner's rights": f"""
+    "a view with its owner's rights": """
         select relname from pg_class
-        where {IN_PUBLIC} and relkind = 'v'
+        where relnamespace = 'public'::regnamespace and relkind = 'v'
             and not coalesce('security_invoker=true' = any (reloptions)
                 or 'security_invoker=on' = any (reloptions), false)""",
     "a function with its owner's rights that outsiders may execute": """
         select proname from pg_proc, (values ('anon'), ('authenticated')) as roles (outsider)
         where pronamespace = 'public'::regnamespace and prosecdef
             and has_function_privilege(outsider, pg_proc.oid, 'execute')""",
-    "the same index twice": f"""
+    "the same index twice": """
         select min(indexrelid::regclass::text) from pg_index
         join pg_class on pg_class.oid = indrelid
-        where {IN_PUBLIC}
+        where relnamespace = 'public'::regnamespace
         group by indrelid, indkey::text, indclass::text, indexprs::text, indpred::text
         having count(*) > 1""",
     "a foreign key without an index": """
@@ -58,15 +57,15 @@ RULES = {
                 select from pg_index
                 where indrelid = conrelid
                     and (indkey::smallint[])[0:cardinality(conkey) - 1] @> conkey)""",
-    "a table without a primary key": f"""
+    "a table without a primary key": """
         select relname from pg_class
-        where {IN_PUBLIC} and relkind in ('r', 'p') and not exists (
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not exists (
             select from pg_index where indrelid = pg_class.oid and indisprimary)""",
     "an extension in public": """
         select extname from pg_extension where extnamespace = 'public'::regnamespace""",
-    "a materialised view that outsiders may read": f"""
+    "a materialised view that outsiders may read": """
         select relname from pg_class, (values ('anon'), ('authenticated')) as roles (outsider)
-        where {IN_PUBLIC} and relkind in ('m', 'f')
+        where relnamespace = 'public'::regnamespace and relkind in ('m', 'f')
             and has_table_privilege(outsider, pg_class.oid, 'select')""",
     "a relation that shows the accounts of auth": """
         select dependant.relname from pg_depend
@@ -74,10 +73,11 @@ RULES = {
         join pg_class as dependant on dependant.oid = ev_class
         join pg_class as source on source.oid = refobjid
         where source.relname = 'users' and source.relnamespace = to_regnamespace('auth')""",
-    "a table that outsiders may touch": f"""
+    "a table that outsiders may touch": """
         select relname from pg_class, (values ('anon'), ('authenticated')) as roles (outsider)
-        where {IN_PUBLIC} and relkind in ('r', 'p', 'v')
-            and has_table_privilege(outsider, pg_class.oid, 'select, insert, update, delete, truncate')""",
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
+            and has_table_privilege(
+                outsider, pg_class.oid, 'select, insert, update, delete, truncate')""",
 }
 
 

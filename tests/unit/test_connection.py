@@ -237,13 +237,16 @@ def test_without_a_connection_the_first_argument_is_the_verb_s_own(
         seen.append((value, more))
         raise ZeroDivisionError
 
+    anything: Any = look
     for arguments in ((first,), (Connection(Script([])), first), (None, first)):
         with pytest.raises(ZeroDivisionError):
-            look(*arguments, more=1)
+            anything(*arguments, more=1)
     assert seen == [(first, 1)] * 3
 
 
-@pytest.mark.parametrize("thing", [object(), 5, {"url": "x"}, open], ids=lambda thing: str(type(thing)))
+@pytest.mark.parametrize(
+    "thing", [object(), 5, {"url": "x"}, open], ids=lambda thing: str(type(thing))
+)
 def test_what_is_no_connection_is_refused_by_name(thing: object) -> None:
     with pytest.raises(errors.ConfigurationError, match="cannot serve as a connection"):
         double(thing)  # type: ignore[call-overload]  # that is the question

@@ -41,13 +41,13 @@ class Latency(IntEnum):
 class Nowhere(tzinfo):
     """A time zone that does not know its offset."""
 
-    def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+    def utcoffset(self, _: datetime | None, /) -> timedelta | None:
         """Say nothing."""
 
-    def dst(self, moment: datetime | None, /) -> timedelta | None:
+    def dst(self, _: datetime | None, /) -> timedelta | None:
         """Say nothing."""
 
-    def tzname(self, moment: datetime | None, /) -> str:
+    def tzname(self, _: datetime | None, /) -> str:
         """Its name."""
         return "nowhere"
 
@@ -59,7 +59,8 @@ def refused(check: Any, *arguments: Any) -> InvalidValueError:
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "x" * 100, "😀" * 100, "שלום", " a ", "a/b:c", "​", "\xa0", "'; drop table x"]
+    "name",
+    ["a", "x" * 100, "😀" * 100, "שלום", " a ", "a/b:c", "\u200b", "\xa0", "'; drop table x"],
 )
 def test_a_service_name_may_be_any_text_of_100_characters(name: str) -> None:
     assert fields.service_name(name) == name
@@ -126,7 +127,9 @@ def test_an_identifier_is_refused_if_it_is_none(value: object) -> None:
     [
         datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
         datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=14))),
-        datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=23, minutes=59, seconds=59))),
+        datetime(
+            2026, 1, 2, 3, 4, 5, tzinfo=timezone(-timedelta(hours=23, minutes=59, seconds=59))
+        ),
         datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1),
         datetime(1, 1, 1, tzinfo=UTC),
         datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
@@ -179,7 +182,7 @@ def test_an_age_reaches_no_further_than_the_calendar() -> None:
         {"": ""},
         {"a": [1, 2.5, True, False, None, "x", {"b": []}]},
         {"quotes": "\"'\\/%s {} $1", "lines": "\n\r\t\b\f\x01\x7f", "\\u0000": "\\u0000"},
-        {"astral": "😀", "right to left": "‮שלום", "separator": "\u2028"},
+        {"astral": "😀", "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd", "separator": "\u2028"},
         {"floats": [1e308, 5e-324, -0.0, 0.1, 1e16, 1e22, 1e23, 1.7976931348623157e308]},
         {"long": [2**63 - 1, -(2**63), 2**53 + 1]},
         {"long floats": [1.2345678901234568e18, 2.0**63, -(2.0**63), 2.0**53 + 2, 2.0**64]},
@@ -297,8 +300,11 @@ def test_every_server_s_timestamps_are_read(text: str, moment: datetime) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "294276-12-31T23:59:59+00:00", "0044-03-15T00:00:00+00:00 BC", None, 5]
-    + ["0001-01-01T00:00:00+05:00"],
+    [
+        *("", "yesterday", None, 5),
+        *("294276-12-31T23:59:59+00:00", "0044-03-15T00:00:00+00:00 BC"),
+        "0001-01-01T00:00:00+05:00",
+    ],
 )
 def test_an_answer_with_another_time_is_malformed(text: object) -> None:
     decode = fields.decoder(lambda row: fields.parsed_instant(row["t"]))
