@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor
 
-    from pulsebase.cli.options import Options
     from pulsebase.cli.redaction import Redactor
 
 __all__ = ["command_logged", "configure_logs"]
@@ -64,13 +63,16 @@ def configure_logs(
 
 @contextmanager
 def command_logged(
-    command: str, options: Options, *, level: int = logging.WARNING
+    command: str, *, level: int, verbose: bool, url: str | None, key: str | None
 ) -> Iterator[None]:
-    """Configure the logs for one command and tell at DEBUG when it began and ended."""
+    """Configure the logs for one command and tell at DEBUG when it began and ended.
+
+    `url` and `key` are what the command line gave: no line may show what is secret in them.
+    """
     from pulsebase.cli.redaction import Redactor
 
-    redactor = Redactor.for_process(urls=[options.url], keys=[options.key])
-    configure_logs(logging.DEBUG if options.verbose else level, redactor, verbose=options.verbose)
+    redactor = Redactor.for_process(urls=[url], keys=[key])
+    configure_logs(logging.DEBUG if verbose else level, redactor, verbose=verbose)
     bind_correlation_id()
     began = time.monotonic()
     _log.debug("%s begins", command)

@@ -233,7 +233,14 @@ class Command(click.Command):
         from pulsebase.cli.logs import command_logged
 
         try:
-            with command_logged(ctx.command_path, current_options(), level=self.log_level):
+            options = current_options()
+            with command_logged(
+                ctx.command_path,
+                level=self.log_level,
+                verbose=options.verbose,
+                url=options.url,
+                key=options.key,
+            ):
                 return super().invoke(ctx)
         except InvalidValueError as error:
             raise click.UsageError(str(error), ctx) from error
