@@ -112,7 +112,7 @@ def test_accepted_details_are_stored_and_read_back_equal(connection: Connection)
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_a_hundred_thousand_accepted_details(connection: Connection) -> None:
+def test_tens_of_thousands_of_accepted_details(connection: Connection) -> None:
     """Enough to meet every edge of every number's spelling."""
     assert _try(connection, 34_000) > 20_000
 
