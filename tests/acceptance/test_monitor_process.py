@@ -122,9 +122,9 @@ def test_check_of_one_name_exits_zero(database: str, config: Path) -> None:
 
 
 def test_check_of_an_unknown_name_suggests_the_nearest(database: str, config: Path) -> None:
-    """Wrong usage, and what was probably meant."""
+    """Not known, not down: and what was probably meant."""
     finished = run(database, "check", "-c", str(config), "stedy")
-    assert finished.returncode == 2
+    assert finished.returncode == 3
     assert 'did you mean "steady"?' in finished.stderr
     assert count(database) == 0
 

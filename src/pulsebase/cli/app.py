@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from pulsebase.cli.options import DatabaseGroup, unexpected
+from pulsebase.cli.options import DatabaseGroup, HealthCommand, unexpected
 from pulsebase.cli.output import print_error
 from pulsebase.cli.redaction import Redactor
 from pulsebase.errors import PulsebaseError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "LazyCommand", "pulsebase", "run"]
 
 FAILED: Final = 1
+UNKNOWN: Final = 3
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141  # as if SIGPIPE had ended the process
 _COMPLETION: Final = "_PULSEBASE_COMPLETE"
@@ -133,6 +134,13 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+def _code_of(error: click.ClickException) -> int:
+    # Where the answer is a health, 2 says that a service is down; a mistyped name must not.
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    asked_for_health = context is not None and isinstance(context.command, HealthCommand)
+    return UNKNOWN if asked_for_health else error.exit_code
+
+
 def _exit_code(arguments: Sequence[str], redactor: Redactor) -> int:  # noqa: PLR0911 -- one for each way to end
     """The exit code of the command, after telling of what went wrong."""
     try:
@@ -145,7 +153,7 @@ def _exit_code(arguments: Sequence[str], redactor: Redactor) -> int:  # noqa: PL
         return end.exit_code
     except click.ClickException as error:
         _report(_told(error), redactor)
-        return error.exit_code
+        return _code_of(error)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except PulsebaseError as error:
