@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from pulsebase.errors import UnavailableError
 from pulsebase.transports.embedded import EmbeddedServer
 from pulsebase.transports.postgres import AsyncPostgresTransport, PostgresTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -35,11 +37,13 @@ class EmbeddedTransport:
 
     def send(self, request: Request) -> Any:
         """Call one function in a transaction of its own."""
-        return self.direct().send(request)
+        with self._bringing_back():
+            return self.direct().send(request)
 
     def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one transaction, without waiting for each answer."""
-        return self.direct().send_many(requests)
+        with self._bringing_back():
+            return self.direct().send_many(requests)
 
     def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
         """A connection of the pool, in autocommit, with errors made ours."""
@@ -60,6 +64,15 @@ class EmbeddedTransport:
             direct.close()
             self._server.stop()
 
+    @contextmanager
+    def _bringing_back(self) -> Iterator[None]:
+        """Start a server that was lost in mid-use, so that the call can be repeated."""
+        try:
+            yield
+        except UnavailableError:
+            self._server.start()
+            raise
+
 
 class AsyncEmbeddedTransport:
     """The same for asyncio."""
@@ -74,11 +87,19 @@ class AsyncEmbeddedTransport:
 
     async def send(self, request: Request) -> Any:
         """Call one function in a transaction of its own."""
-        return await (await self.direct()).send(request)
+        try:
+            return await (await self.direct()).send(request)
+        except UnavailableError:
+            await asyncio.to_thread(self._server.start)
+            raise
 
     async def send_many(self, requests: Iterable[Request]) -> list[Any]:
         """Call many functions in one transaction, without waiting for each answer."""
-        return await (await self.direct()).send_many(requests)
+        try:
+            return await (await self.direct()).send_many(requests)
+        except UnavailableError:
+            await asyncio.to_thread(self._server.start)
+            raise
 
     async def direct(self) -> AsyncPostgresTransport:
         """The direct transport to the running server."""
