@@ -45,6 +45,9 @@ _LOGIN_REFUSED = (
     "fe_sendauth",
     "FATAL: role",
 )
+_ADDRESSED = re.compile(
+    r"^(?:connection (?:failed|is bad): )?connection to server (?:at|on) [^:]*? failed: "
+)
 _PARAMETER_REFUSED = re.compile("^connection is bad: (?!connection to server)| parameter ")
 _QUOTED = re.compile('"[^"]*"')
 
@@ -343,8 +346,10 @@ def _address(target: Target | None) -> str:
 
 
 def _reason(text: str) -> str:
-    """What libpq says after its list of addresses."""
-    return text.rpartition("FATAL:")[2].strip() or text
+    """What libpq says, without the address that the message has already."""
+    last = text.partition(" Multiple connection attempts failed")[0].rpartition("FATAL:")[2]
+    told = _ADDRESSED.sub("", last.strip()) or text
+    return told.replace(" Is the server running", "; is the server running")
 
 
 def _one_line(text: str) -> str:
