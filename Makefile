@@ -59,13 +59,12 @@ bench: $(READY) $(NODE_READY)
 	$(BIN)/python -m bench $(ARGS)
 
 # pip-compile reads the project's extras as a package called pulsebase, and would pin that too,
-# with the path of this folder.
+# with the path of this folder. Lines that begin with -- would be addresses of this machine's mirrors.
 lock: $(READY)
 	CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes \
-		--allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --extra all --output-file requirements/dev.txt $(ARGS) \
+		--allow-unsafe --strip-extras --extra all --output-file requirements/dev.txt $(ARGS) \
 		pyproject.toml requirements/dev.in
-	sed -e '/^# WARNING: pip install/,/^    # via pulsebase (pyproject.toml)/d' \
+	sed -e '/^--/d' -e '/^# WARNING: pip install/,/^    # via pulsebase (pyproject.toml)/d' \
 		requirements/dev.txt > requirements/dev.txt.new
 	mv requirements/dev.txt.new requirements/dev.txt
 	cd $(NODE) && npm install --package-lock-only --ignore-scripts
