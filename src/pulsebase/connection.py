@@ -12,6 +12,7 @@ A connection drives any of the three; verbs.py turns the values into verbs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
@@ -66,8 +67,22 @@ Steps: TypeAlias = Generator[Call[Any] | Many[Any], Any, T]
 class Connection:
     """A door for synchronous code; a context manager that closes what it opened."""
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+    def __init__(
+        self, transport: Transport, *, reopen: Callable[[], Transport] | None = None
+    ) -> None:
+        self._transport = transport
+        self._reopen = reopen
+        self._process_id = os.getpid()
+        self._parents: list[Transport] = []
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the bytes; a forked child gets its own, for sockets cannot be shared."""
+        if self._process_id != os.getpid() and self._reopen is not None:
+            # Kept, not closed: closing would speak on the sockets of the parent.
+            self._parents.append(self._transport)
+            self._transport, self._process_id = self._reopen(), os.getpid()
+        return self._transport
 
     def execute(self, call: Call[T]) -> T:
         """Send one call; a repeatable one is sent again after a passing fault."""
@@ -138,8 +153,22 @@ class Connection:
 class AsyncConnection:
     """A door for asyncio code; an async context manager that closes what it opened."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
-        self.transport = transport
+    def __init__(
+        self, transport: AsyncTransport, *, reopen: Callable[[], AsyncTransport] | None = None
+    ) -> None:
+        self._transport = transport
+        self._reopen = reopen
+        self._process_id = os.getpid()
+        self._parents: list[AsyncTransport] = []
+
+    @property
+    def transport(self) -> AsyncTransport:
+        """What carries the bytes; a forked child gets its own, for sockets cannot be shared."""
+        if self._process_id != os.getpid() and self._reopen is not None:
+            # Kept, not closed: closing would speak on the sockets of the parent.
+            self._parents.append(self._transport)
+            self._transport, self._process_id = self._reopen(), os.getpid()
+        return self._transport
 
     async def execute(self, call: Call[T]) -> T:
         """Send one call; a repeatable one is sent again after a passing fault."""
@@ -257,7 +286,7 @@ def connect(
         connect_timeout_seconds=connect_timeout_seconds,
         statement_timeout_seconds=statement_timeout_seconds,
     )
-    return Connection(open_transport(target))
+    return Connection(open_transport(target), reopen=lambda: open_transport(target))
 
 
 def connect_async(
@@ -274,4 +303,6 @@ def connect_async(
         connect_timeout_seconds=connect_timeout_seconds,
         statement_timeout_seconds=statement_timeout_seconds,
     )
-    return AsyncConnection(open_async_transport(target))
+    return AsyncConnection(
+        open_async_transport(target), reopen=lambda: open_async_transport(target)
+    )

@@ -151,6 +151,7 @@ def test_a_missing_database_is_told(postgres: PostgresServer) -> None:
         (["history", "a", "--since", "yesterday"], "neither a duration nor a time"),
         (["history", "a", "--since", "1h", "--until", "2h"], "must be before"),
         (["history", "a", "--limit", "0"], "--limit"),
+        (["history", "a", "--limit", "9223372036854775808"], "--limit"),
         (["history", "a", "--limit", "5", "--all"], "exclude each other"),
         (["prune", "--older-than", "30"], 'a duration such as "500ms"'),
         (["prune", "--older-than", "0s"], "above zero"),

@@ -115,3 +115,47 @@ async def test_the_end_waits_only_so_long_for_a_database_that_is_away() -> None:
         for check in checks(3):
             recorder.put(check)
         assert await recorder.stop(within_seconds=2) == 3
+
+
+async def test_a_refused_row_and_a_passing_fault_do_not_stop_the_recorder(database: str) -> None:
+    """While the batch is taken apart the disk is full: what is good is stored when it is not."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            """
+            create table disk (is_full boolean);
+            insert into disk values (true);
+            create function judge() returns trigger language plpgsql as $$
+            begin
+                if new.latency_ms = 1 then
+                    raise exception 'never' using errcode = '23514';
+                end if;
+                if new.latency_ms = 2 and (select is_full from public.disk) then
+                    raise exception 'disk full' using errcode = '53100';
+                end if;
+                return new;
+            end $$;
+            create trigger judge before insert on service_health_checks
+                for each row execute function judge();
+            """
+        )
+        async with connect_async(database) as door:
+            recorder = Recorder(door)
+            recorder.start()
+            for check in checks(5):
+                recorder.put(check)
+            await wait_until_async(lambda: recorder.failures > 0, "the full disk is noticed", 30)
+            connection.execute("update disk set is_full = false")
+            await wait_until_async(lambda: recorder.waiting == 0, "the rest is stored", 30)
+            assert await recorder.stop(within_seconds=5) == 0
+    assert len(stored_ids(database)) == 4
+    assert (recorder.recorded, recorder.dropped) == (4, 1)
+
+
+async def test_a_very_long_outage_does_not_end_the_recorder() -> None:
+    """The pause between attempts stays bounded, however many there were."""
+    async with connect_async("postgresql://127.0.0.1:9/nobody") as connection:
+        recorder = Recorder(connection)
+        recorder.failures = 100_000
+        recorder.start()
+        recorder.put(checks(1)[0])
+        assert await recorder.stop(within_seconds=10) == 1

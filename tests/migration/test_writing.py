@@ -120,3 +120,18 @@ def test_a_new_file_needs_words_and_a_number(folder: Path, write: Write) -> None
     write({"999_last": ""})
     with pytest.raises(MigrationError, match="three digits"):
         new(folder, "more")
+
+
+def test_words_with_a_line_break_stay_inside_the_comment(tmp_path: Path) -> None:
+    """What follows the break must not become SQL."""
+    path = new(tmp_path, "a\ndrop table users;\r\x0bdrop table x;")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("--") for line in lines)
+
+
+def test_an_export_that_has_no_room_for_all_writes_nothing(tmp_path: Path) -> None:
+    """Half an export could never be finished."""
+    (tmp_path / "998_last.sql").write_text("select 1;\n")
+    with pytest.raises(MigrationError, match="three digits"):
+        export(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["998_last.sql"]

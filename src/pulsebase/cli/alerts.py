@@ -47,7 +47,7 @@ def alerts() -> None:
 @click.option("--all", "everything", is_flag=True, help="Resolved ones, too; needs SERVICE.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1_000_000_000),
     default=_DEFAULT_LIMIT,
     metavar="N",
     help="With --all: at most so many, the newest (100).",

@@ -57,7 +57,10 @@ class _Range(TypedDict):
     help="Only checks with this status.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many, the newest (100)."
+    "--limit",
+    type=click.IntRange(min=1, max=1_000_000_000),
+    metavar="N",
+    help="At most so many, the newest (100).",
 )
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 def history(

@@ -88,17 +88,17 @@ def target_of(configuration: Configuration, options: Options) -> Target:
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C or SIGTERM; a second one ends the process at once."""
+    """Call `stop` at the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
 
     def first(number: signal.Signals) -> None:
         loop.remove_signal_handler(number)
         stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, first, number)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)

@@ -40,7 +40,10 @@ def export(folder: str | Path) -> tuple[Exported, ...]:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     existing = read_folder(path)
-    return tuple(_exported(file, path, existing, number) for file, number in _numbered(existing))
+    numbered = _numbered(existing)
+    if numbered[-1][1] > _LAST_NUMBER:
+        raise _used_up(path)  # before anything is written
+    return tuple(_exported(file, path, existing, number) for file, number in numbered)
 
 
 def new(folder: str | Path, words: str) -> Path:
@@ -52,7 +55,7 @@ def new(folder: str | Path, words: str) -> Path:
         raise MigrationError(msg)
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    return _written(path, _next_number(read_folder(path)), name, f"-- {words.strip()}\n")
+    return _written(path, _next_number(read_folder(path)), name, f"-- {' '.join(words.split())}\n")
 
 
 def _numbered(existing: Catalog) -> list[tuple[MigrationFile, int]]:
@@ -82,8 +85,7 @@ def _next_number(catalog: Catalog) -> int:
 def _written(folder: Path, number: int, words: str, text: str) -> Path:
     """Write beside and link into place: the link fails when the name is taken meanwhile."""
     if number > _LAST_NUMBER:
-        msg = f"{folder} has used up its three digits; begin a new folder with what is there now"
-        raise MigrationError(msg)
+        raise _used_up(folder)
     target = folder / f"{number:03d}_{words}.sql"
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
     try:
@@ -96,6 +98,11 @@ def _written(folder: Path, number: int, words: str, text: str) -> Path:
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def _used_up(folder: Path) -> MigrationError:
+    msg = f"{folder} has used up its three digits; begin a new folder with what is there now"
+    return MigrationError(msg)
 
 
 def _link(temporary: Path, target: Path) -> None:

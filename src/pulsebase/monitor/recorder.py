@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pulsebase.correlation import correlated
-from pulsebase.errors import DatabaseError, IntegrityError, InvalidDataError
+from pulsebase.errors import IntegrityError, InvalidDataError, PulsebaseError
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _BATCH_ROWS = 500
 _BATCH_WAIT_SECONDS = 1.0
 _MOST_WAITING = 100_000
 _LONGEST_PAUSE_SECONDS = 30.0
+_AHEAD = "checked_at_not_in_future"  # the constraint that a clock ahead of the database's breaks
 
 
 class Recorder:
@@ -80,7 +81,7 @@ class Recorder:
         await self._store_waiting()
 
     async def _pause(self) -> None:
-        seconds = min(_LONGEST_PAUSE_SECONDS, _BATCH_WAIT_SECONDS * 2**self.failures)
+        seconds = min(_LONGEST_PAUSE_SECONDS, _BATCH_WAIT_SECONDS * 2 ** min(self.failures, 10))
         # A full batch cuts the wait short, but not the pause after a failure.
         event = self._stopping if self.failures else self._full
         try:
@@ -99,28 +100,37 @@ class Recorder:
 
     async def _store(self, batch: Sequence[NewHealthCheck]) -> bool:
         try:
-            await HealthCheckModel.create_many(self._connection, checks=batch)
-        except (IntegrityError, InvalidDataError) as error:
-            await self._store_one_by_one(batch, error)
-        except DatabaseError as error:
+            if not await self._store_together(batch):
+                await self._store_one_by_one(batch)
+        except PulsebaseError as error:
             self._tell_failure(error)
             return False
-        else:
-            self._forget(batch)
         self._tell_success(len(batch))
         return True
 
-    async def _store_one_by_one(
-        self, batch: Sequence[NewHealthCheck], reason: DatabaseError
-    ) -> None:
-        """Some row of the batch is refused for good: find it, and store the others."""
-        log.warning("a batch was refused, storing its checks one by one: %s", reason)
+    async def _store_together(self, batch: Sequence[NewHealthCheck]) -> bool:
+        """Whether the batch was stored; not, when the database refuses some row of it for good."""
+        try:
+            await HealthCheckModel.create_many(self._connection, checks=batch)
+        except (IntegrityError, InvalidDataError) as error:
+            log.warning("a batch was refused, storing its checks one by one: %s", error)
+            return False
+        self._forget(batch)
+        self.recorded += len(batch)
+        return True
+
+    async def _store_one_by_one(self, batch: Sequence[NewHealthCheck]) -> None:
+        """Store what can be stored; a row that is refused for good is dropped, and told."""
         for check in batch:
             try:
                 await HealthCheckModel.create_many(self._connection, checks=[check])
             except (IntegrityError, InvalidDataError) as error:
+                if _AHEAD in str(error):
+                    raise  # the clock can be set right, and time goes by: the check waits
                 self.dropped += 1
                 log.error("the database refuses a check of %r: %s", check.service_name, error)  # noqa: TRY400 -- the sentence says all
+            else:
+                self.recorded += 1
             self._forget([check])
 
     def _forget(self, batch: Sequence[NewHealthCheck]) -> None:
@@ -128,9 +138,8 @@ class Recorder:
         for check in batch:
             if self._waiting and self._waiting[0] is check:
                 self._waiting.popleft()
-        self.recorded += len(batch)
 
-    def _tell_failure(self, error: DatabaseError) -> None:
+    def _tell_failure(self, error: PulsebaseError) -> None:
         self.failures += 1
         level = logging.WARNING if self.failures == 1 else logging.DEBUG
         log.log(level, "cannot record, %d checks wait: %s", len(self._waiting), error)

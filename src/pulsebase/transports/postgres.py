@@ -99,11 +99,13 @@ class PostgresTransport:
             pool.close()
 
     def _opened(self) -> psycopg_pool.ConnectionPool[psycopg.Connection[Any]]:
+        if self._pool is None:
+            # A pool retries in the background and hides the reason. The first connection is
+            # plain, so that a wrong password or an unreachable server is told at once; not under
+            # the lock, or threads would wait for each other's timeouts.
+            psycopg.connect(**connect_arguments(self._target)).close()
         with self._lock:
             if self._pool is None:
-                # A pool retries in the background and hides the reason. The first connection is
-                # plain, so that a wrong password or an unreachable server is told at once.
-                psycopg.connect(**connect_arguments(self._target)).close()
                 self._pool = psycopg_pool.ConnectionPool(
                     configure=self._configure,
                     open=True,
