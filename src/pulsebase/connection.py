@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
-from pulsebase.errors import DatabaseError
+from pulsebase.errors import ConfigurationError, DatabaseError
 from pulsebase.settings import resolve
 from pulsebase.transports import open_async_transport, open_transport
 from pulsebase.transports.request import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_CLOSED = "this connection is closed; open another one with pulsebase.connect()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,14 @@ class Connection:
         self._transport = transport
         self._reopen = reopen
         self._process_id = os.getpid()
+        self._is_closed = False
         self._parents: list[Transport] = []
 
     @property
     def transport(self) -> Transport:
         """What carries the bytes; a forked child gets its own, for sockets cannot be shared."""
+        if self._is_closed:
+            raise ConfigurationError(_CLOSED)
         if self._process_id != os.getpid() and self._reopen is not None:
             # Kept, not closed: closing would speak on the sockets of the parent.
             self._parents.append(self._transport)
@@ -118,7 +123,9 @@ class Connection:
 
     def close(self) -> None:
         """Give back what the connection opened; what was handed over stays open."""
-        self.transport.close()
+        self._is_closed = True
+        if self._process_id == os.getpid():
+            self._transport.close()
 
     def _step(self, step: Call[Any] | Many[Any]) -> Any:
         if isinstance(step, Call):
@@ -159,11 +166,14 @@ class AsyncConnection:
         self._transport = transport
         self._reopen = reopen
         self._process_id = os.getpid()
+        self._is_closed = False
         self._parents: list[AsyncTransport] = []
 
     @property
     def transport(self) -> AsyncTransport:
         """What carries the bytes; a forked child gets its own, for sockets cannot be shared."""
+        if self._is_closed:
+            raise ConfigurationError(_CLOSED)
         if self._process_id != os.getpid() and self._reopen is not None:
             # Kept, not closed: closing would speak on the sockets of the parent.
             self._parents.append(self._transport)
@@ -205,7 +215,9 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Give back what the connection opened; what was handed over stays open."""
-        await self.transport.close()
+        self._is_closed = True
+        if self._process_id == os.getpid():
+            await self._transport.close()
 
     async def _step(self, step: Call[Any] | Many[Any]) -> Any:
         if isinstance(step, Call):

@@ -1,4 +1,4 @@
-"""A connection that was used before a fork serves the child as well, with its own sockets."""
+"""A connection in forked children, and after it was closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pulsebase import HealthCheckModel, connect
+from pulsebase import ConfigurationError, HealthCheckModel, connect
 
 if TYPE_CHECKING:
     from tests.support.postgrest_server import PostgrestServer
@@ -47,3 +47,13 @@ def test_children_and_parent_each_get_their_own_answers(address: tuple[str, str 
         assert right(names[0])
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert codes == [0] * _CHILDREN
+
+
+def test_a_closed_connection_says_so(address: tuple[str, str | None]) -> None:
+    """The same error over every door; closing again does nothing."""
+    url, key = address
+    with connect(url, key=key) as connection:
+        HealthCheckModel.count_by_status(connection)
+    connection.close()
+    with pytest.raises(ConfigurationError, match="connection is closed"):
+        HealthCheckModel.count_by_status(connection)
