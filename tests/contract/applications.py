@@ -105,7 +105,7 @@ class Django(_Synchronous):
     """Django's connection, without autocommit as inside `atomic`."""
 
     def __init__(self, url: str) -> None:
-        from django.db.backends.postgresql.base import (  # type: ignore[import-untyped]
+        from django.db.backends.postgresql.base import (  # type: ignore[import-untyped]  # no hints
             DatabaseWrapper,
         )
 

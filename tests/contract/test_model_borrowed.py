@@ -56,8 +56,8 @@ def missing() -> Call[Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _django_settings() -> None:
-    import django  # type: ignore[import-untyped]
-    from django.conf import settings  # type: ignore[import-untyped]
+    import django  # type: ignore[import-untyped]  # no hints
+    from django.conf import settings  # type: ignore[import-untyped]  # no hints
 
     if not settings.configured:
         settings.configure(USE_TZ=True, DEBUG=False)
@@ -238,13 +238,13 @@ def test_using_makes_a_connection_once(http_database: str, service: str) -> None
 
 
 def test_connections_of_other_databases_are_refused_by_name() -> None:
-    from django.db.backends.sqlite3.base import DatabaseWrapper  # type: ignore[import-untyped]
+    from django.db.backends.sqlite3.base import DatabaseWrapper  # type: ignore[import-untyped]  # no hints
 
     with (
         sqlalchemy.create_engine("sqlite://").connect() as connection,
         pytest.raises(ConfigurationError, match=r"SQLAlchemy's sqlite\+pysqlite"),
     ):
-        HealthCheckModel.find_by_id(connection, uuid4())  # type: ignore[call-overload]
+        HealthCheckModel.find_by_id(connection, uuid4())  # type: ignore[call-overload]  # meant
     with pytest.raises(ConfigurationError, match="Django's sqlite"):
         pulsebase.using(DatabaseWrapper({"NAME": ":memory:"}))
     with (
@@ -256,7 +256,7 @@ def test_connections_of_other_databases_are_refused_by_name() -> None:
 
 def test_django_s_global_connection_is_understood(http_database: str, service: str) -> None:
     """`django.db.connection` is a proxy; applications import it from there."""
-    from django.utils.connection import ConnectionProxy  # type: ignore[import-untyped]
+    from django.utils.connection import ConnectionProxy  # type: ignore[import-untyped]  # no hints
 
     application = Django(http_database)
     proxy: Any = ConnectionProxy({"default": application.connection}, "default")
@@ -271,8 +271,8 @@ def test_a_supabase_client_is_understood(lite: LiteServer, service: str) -> None
     from supabase import create_client
 
     client = create_client(lite.url, lite.service_key)
-    check = HealthCheckModel.create(client, service_name=service, status="healthy")  # type: ignore[call-overload]
-    assert HealthCheckModel.find_by_id(client, check.id) == check  # type: ignore[call-overload]
+    check = HealthCheckModel.create(client, service_name=service, status="healthy")  # type: ignore[call-overload]  # meant
+    assert HealthCheckModel.find_by_id(client, check.id) == check  # type: ignore[call-overload]  # meant
     with pulsebase.using(client) as ours:
         assert HealthCheckModel.create_many(ours, checks=_many(service, 1100)).inserted == 1100
     rows_by_client = (

@@ -208,4 +208,4 @@ def test_a_refused_value_may_be_nested_deeper_than_python_can_print() -> None:
         assert len(str(errors.InvalidValueError("field", value, "less deep"))) < 200
     finally:
         while value:  # by hand: freeing it at once would overflow the stack on some builds
-            value = value.pop("a")  # type: ignore[assignment]
+            value = value.pop("a")  # type: ignore[assignment]  # nested on purpose

@@ -80,8 +80,8 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
-        # click declares it for the class, and reads it from the error at hand.
-        self.exit_code = exit_code  # type: ignore[misc]
+        # click reads it from the error at hand.
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it for the class
 
 
 def unexpected(error: BaseException) -> str:

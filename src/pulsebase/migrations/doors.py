@@ -101,7 +101,7 @@ class DirectDoor:
             raise self._fault(sent, file, error, message) from error
         return _last_answer(cursor)
 
-    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002
+    def unserved(self, files: Sequence[MigrationFile]) -> list[str]:  # noqa: ARG002 -- the other door asks
         """None: a direct connection has no cache between."""
         return []
 

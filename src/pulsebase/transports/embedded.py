@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     # It has no type hints.
-    from fasteners import InterProcessReaderWriterLock  # type: ignore[import-untyped]
+    from fasteners import InterProcessReaderWriterLock  # type: ignore[import-untyped]  # no hints
 
 __all__ = ["EmbeddedServer", "default_folder", "programs"]
 

@@ -119,9 +119,9 @@ class Response(Protocol):
     @property
     def status_code(self) -> int: ...  # noqa: D102 -- httpx's names
     @property
-    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102 -- httpx's names
     @property
-    def content(self) -> bytes: ...  # noqa: D102
+    def content(self) -> bytes: ...  # noqa: D102 -- httpx's names
 
 
 def headers_for(key: str) -> dict[str, str]:
