@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
-import psutil  # type: ignore[import-untyped]  # it has no type hints
+import psutil
 import psycopg
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped]  # it has no type hints
+import psutil
 import pytest
 
 from pulsebase.transports.embedded import EmbeddedServer

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped]  # it has no type hints
+import psutil
 import pytest
 
 from pulsebase.transports import embedded_programs

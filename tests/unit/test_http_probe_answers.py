@@ -12,7 +12,8 @@ import pytest
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import Outcome, ProbeTools
 from pulsebase.probes.http import HttpExpectation, HttpProbe
-from pulsebase.probes.outcome import InvalidFieldsError
+from pulsebase.probes.support.fields import InvalidFieldsError
+from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, says
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 async def look(probe: HttpProbe) -> Outcome:
     async with ProbeTools() as tools:
-        return await probe.probe(timeout_seconds=5, tools=tools)
+        return await probe.probe(a_look(tools, timeout_seconds=5))
 
 
 async def test_a_good_answer_is_healthy_and_says_what_was_seen() -> None:
@@ -180,15 +181,15 @@ async def test_redirects_are_not_followed_when_told_so() -> None:
 async def test_every_probe_makes_its_own_connection() -> None:
     async with LyingServer(answers()) as server, ProbeTools() as tools:
         for _ in range(5):
-            await HttpProbe(url=server.url).probe(timeout_seconds=5, tools=tools)
+            await HttpProbe(url=server.url).probe(a_look(tools, timeout_seconds=5))
     assert len(server.requests) == 5
 
 
 async def test_nothing_of_one_probe_is_left_for_the_next() -> None:
     async with LyingServer(answers()) as server, ProbeTools() as tools:
         first = HttpProbe(url=server.url, method="PUT", body="x", headers={"X-First": "1"})
-        await first.probe(timeout_seconds=5, tools=tools)
-        await HttpProbe(url=server.url).probe(timeout_seconds=5, tools=tools)
+        await first.probe(a_look(tools, timeout_seconds=5))
+        await HttpProbe(url=server.url).probe(a_look(tools, timeout_seconds=5))
     assert server.requests[1].startswith(b"GET / ")
     assert b"X-First" not in server.requests[1]
 

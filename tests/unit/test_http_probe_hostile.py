@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pulsebase.probes import Outcome, ProbeTools
-from pulsebase.probes.curl import LARGEST_BODY, CurlDriver
 from pulsebase.probes.http import HttpExpectation, HttpProbe
+from pulsebase.probes.support.curl import LARGEST_BODY, CurlDriver
+from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, repeats, resets, says, stalls
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ CANARY = "canary-4f9c2d71b6"
 
 async def look(probe: HttpProbe, *, timeout_seconds: float = 5) -> Outcome:
     async with ProbeTools() as tools:
-        return await probe.probe(timeout_seconds=timeout_seconds, tools=tools)
+        return await probe.probe(a_look(tools, timeout_seconds=timeout_seconds))
 
 
 def a_bomb() -> bytes:
@@ -170,8 +171,8 @@ async def test_a_redirect_to_a_name_of_any_bytes_breaks_nothing() -> None:
     location = "Location: http://\xff\xfe\xc0.example/\r\n"
     lies = answers(status="302 Found", headers=location)
     async with LyingServer(lies) as liar, LyingServer(answers()) as honest, ProbeTools() as tools:
-        lied = HttpProbe(url=liar.url).probe(timeout_seconds=2, tools=tools)
-        told = HttpProbe(url=honest.url).probe(timeout_seconds=2, tools=tools)
+        lied = HttpProbe(url=liar.url).probe(a_look(tools, timeout_seconds=2))
+        told = HttpProbe(url=honest.url).probe(a_look(tools, timeout_seconds=2))
         outcomes = await asyncio.gather(lied, told)
     assert [outcome.status for outcome in outcomes] == ["down", "healthy"]
     assert outcomes[0].details["error"]["kind"] in {"dns", "protocol"}
@@ -213,21 +214,23 @@ async def test_credentials_do_not_follow_a_redirect_to_another_server() -> None:
 
 async def test_a_cancelled_probe_leaves_the_driver_working() -> None:
     async with LyingServer(stalls()) as silent, ProbeTools() as tools:
-        probe = HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools)
+        probe = HttpProbe(url=silent.url).probe(a_look(tools, timeout_seconds=30))
         task = asyncio.create_task(probe)
         await silent.asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         async with LyingServer(answers()) as honest:
-            outcome = await HttpProbe(url=honest.url).probe(timeout_seconds=5, tools=tools)
+            outcome = await HttpProbe(url=honest.url).probe(a_look(tools, timeout_seconds=5))
     assert outcome.status == "healthy"
 
 
 async def test_closing_cancels_what_is_under_way() -> None:
     async with LyingServer(stalls()) as silent:
         tools = ProbeTools()
-        task = asyncio.create_task(HttpProbe(url=silent.url).probe(timeout_seconds=30, tools=tools))
+        task = asyncio.create_task(
+            HttpProbe(url=silent.url).probe(a_look(tools, timeout_seconds=30))
+        )
         await silent.asked.wait()
         await tools.aclose()
         with pytest.raises(asyncio.CancelledError):
@@ -237,7 +240,7 @@ async def test_closing_cancels_what_is_under_way() -> None:
 async def test_hundreds_at_once_share_one_driver() -> None:
     async with LyingServer(answers()) as server, ProbeTools() as tools:
         probe = HttpProbe(url=server.url)
-        looks = (probe.probe(timeout_seconds=20, tools=tools) for _ in range(300))
+        looks = (probe.probe(a_look(tools, timeout_seconds=20)) for _ in range(300))
         outcomes = await asyncio.gather(*looks)
         assert tools.use(CurlDriver) is tools.use(CurlDriver)
     assert {outcome.status for outcome in outcomes} == {"healthy"}

@@ -9,6 +9,7 @@ import pytest
 
 from pulsebase.probes import Outcome, ProbeTools
 from pulsebase.probes.http import HttpProbe
+from tests.support.looking import a_look
 from tests.support.lying_server import (
     LyingServer,
     answers,
@@ -25,7 +26,7 @@ FOR_ANOTHER = ("-days", "2", "-addext", "subjectAltName=DNS:another.example")
 
 async def look(probe: HttpProbe) -> Outcome:
     async with ProbeTools() as tools:
-        return await probe.probe(timeout_seconds=5, tools=tools)
+        return await probe.probe(a_look(tools, timeout_seconds=5))
 
 
 def serving(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -59,8 +60,8 @@ async def test_not_verifying_one_service_does_not_loosen_the_next(tmp_path: Path
     context = serving(*make_certificate(tmp_path, *FOR_LOOPBACK))
     async with LyingServer(answers(), tls=context) as server, ProbeTools() as tools:
         loose = HttpProbe(url=server.url, verify_tls=False)
-        assert (await loose.probe(timeout_seconds=5, tools=tools)).status == "healthy"
-        strict = await HttpProbe(url=server.url).probe(timeout_seconds=5, tools=tools)
+        assert (await loose.probe(a_look(tools, timeout_seconds=5))).status == "healthy"
+        strict = await HttpProbe(url=server.url).probe(a_look(tools, timeout_seconds=5))
     assert strict.details["error"]["kind"] == "tls"
 
 

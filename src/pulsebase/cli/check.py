@@ -15,7 +15,6 @@ from pulsebase.cli.output import (
     print_error,
     print_json,
     print_table,
-    status_cell,
     worst,
 )
 from pulsebase.cli.watching import (
@@ -31,10 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pulsebase.cli.output import Cell
     from pulsebase.models.health_check import NewHealthCheck
     from pulsebase.monitor.configuration import Configuration, Service
+    from pulsebase.monitor.sighting import Sighting
     from pulsebase.settings import Target
+
+    Looks = list[tuple[Sighting, NewHealthCheck | None]]
 
 
 @click.command(cls=HealthCommand)
@@ -50,11 +51,11 @@ def check(names: tuple[str, ...], path: Path) -> None:
     configuration = read_configuration(path)
     services = _chosen(configuration, names)
     target = target_of(configuration, current_options())
-    checks, trouble = asyncio.run(_check(services, target))
-    _show(checks)
+    looks, trouble = asyncio.run(_check(services, target))
+    _show(looks)
     if trouble:
         print_error(f"nothing was recorded: {trouble}")
-    statuses = [check.status if check else "unknown" for check in checks.values()]
+    statuses = [sighting.status for sighting, _ in looks]
     raise SystemExit(exit_code(worst([*statuses, "unknown"] if trouble else statuses)))
 
 
@@ -69,38 +70,38 @@ def _chosen(configuration: Configuration, names: Sequence[str]) -> list[Service]
     return [by_name[name] for name in dict.fromkeys(names)] or list(by_name.values())
 
 
-async def _check(
-    services: Sequence[Service], target: Target
-) -> tuple[dict[str, NewHealthCheck | None], str | None]:
+async def _check(services: Sequence[Service], target: Target) -> tuple[Looks, str | None]:
     from pulsebase.monitor.monitor import check_once, record
 
-    checks = await check_once(services)
+    looks = await check_once(services)
     try:
         async with open_door(target) as connection:
             if trouble := await make_ready(connection, target):
-                return checks, trouble
-            await record(connection, [check for check in checks.values() if check])
+                return looks, trouble
+            await record(connection, [check for _, check in looks if check])
     except PulsebaseError as error:
-        return checks, str(error)
-    return checks, None
+        return looks, str(error)
+    return looks, None
 
 
-def _show(checks: dict[str, NewHealthCheck | None]) -> None:
+def _show(looks: Looks) -> None:
     if current_options().json:
-        print_json([_document(name, check) for name, check in checks.items()])
+        print_json([_document(sighting, check) for sighting, check in looks])
         return
-    broken: list[Cell] = [status_cell("unknown"), "", "", "the probe broke; see the log"]
-    print_table(
-        COLUMNS, [row_of(check) if check else [name, *broken] for name, check in checks.items()]
-    )
+    print_table(COLUMNS, [row_of(sighting) for sighting, _ in looks])
 
 
-def _document(name: str, check: NewHealthCheck | None) -> dict[str, Any]:
+def _document(sighting: Sighting, check: NewHealthCheck | None) -> dict[str, Any]:
     if check is None:
-        return {"service_name": name, "status": "unknown"}
+        return {
+            "service_name": sighting.service_name,
+            "status": sighting.status,
+            "checked_at": sighting.checked_at.isoformat(),
+            "why": sighting.why,
+        }
     return {
         "id": str(check.id),
-        "service_name": name,
+        "service_name": check.service_name,
         "status": check.status,
         "latency_ms": check.latency_ms,
         "checked_at": check.checked_at.isoformat(),

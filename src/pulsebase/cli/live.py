@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pulsebase.cli.output import Column, console, status_cell, tell
 from pulsebase.cli.text import age_text, clean, shortened
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pulsebase.cli.output import Cell
-    from pulsebase.models.health_check import HealthCheck, NewHealthCheck
+    from pulsebase.monitor.sighting import Sighting
 
 _REFRESH_SECONDS: Final = 0.5
 _LONGEST_REASON: Final = 120
@@ -31,38 +31,27 @@ COLUMNS: Final = (
 )
 
 
-def row_of(check: HealthCheck | NewHealthCheck) -> list[Cell]:
-    """What a check says, cell by cell of COLUMNS."""
-    seconds = (datetime.now(UTC) - check.checked_at).total_seconds()
+def row_of(sighting: Sighting) -> list[Cell]:
+    """What was seen of a service, cell by cell of COLUMNS."""
+    seconds = (datetime.now(UTC) - sighting.checked_at).total_seconds()
     return [
-        check.service_name,
-        status_cell(check.status),
-        "" if check.latency_ms is None else f"{check.latency_ms} ms",
+        sighting.service_name,
+        status_cell(sighting.status),
+        "" if sighting.latency_ms is None else f"{sighting.latency_ms} ms",
         f"{age_text(seconds)} ago",
-        reason(check.probe_details),
+        shortened(sighting.why, _LONGEST_REASON),
     ]
-
-
-def reason(details: Mapping[str, Any] | None) -> str:
-    """One line of a check's details that says why it is not healthy."""
-    match details or {}:
-        case {"error": {"message": message}}:
-            return shortened(str(message), _LONGEST_REASON)
-        case {"failed": {"expectation": expectation, "expected": expected, "got": got}}:
-            text = f"{expectation}: expected {expected}, got {got}"
-            return shortened(text, _LONGEST_REASON)
-    return ""
 
 
 @contextmanager
 def live_table(
-    checks: Callable[[], Iterable[NewHealthCheck]], caption: Callable[[], str]
+    sightings: Callable[[], Iterable[Sighting]], caption: Callable[[], str]
 ) -> Iterator[None]:
-    """Show the newest checks while the block runs; their last state stays on the screen."""
+    """Show the newest sightings while the block runs; their last state stays on the screen."""
     from rich.live import Live
 
     with Live(
-        get_renderable=lambda: _drawn(checks(), caption()),
+        get_renderable=lambda: _drawn(sightings(), caption()),
         console=console(),
         refresh_per_second=1 / _REFRESH_SECONDS,
     ) as live:
@@ -70,7 +59,7 @@ def live_table(
         live.refresh()
 
 
-def _drawn(checks: Iterable[NewHealthCheck], caption: str) -> Table:
+def _drawn(sightings: Iterable[Sighting], caption: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -84,25 +73,25 @@ def _drawn(checks: Iterable[NewHealthCheck], caption: str) -> Table:
             no_wrap=column.rank > 0,
             overflow="ellipsis" if column.rank else "fold",
         )
-    for check in sorted(checks, key=lambda check: check.service_name):
+    for sighting in sorted(sightings, key=lambda sighting: sighting.service_name):
         cells = (
             (cell, "") if isinstance(cell, str) else (cell.text, cell.style)
-            for cell in row_of(check)
+            for cell in row_of(sighting)
         )
         table.add_row(*(Text(clean(text), style=style) for text, style in cells))
     return table
 
 
-async def tell_changes(latest: Mapping[str, NewHealthCheck]) -> None:
+async def tell_changes(latest: Mapping[str, Sighting]) -> None:
     """Where there is no terminal: one line whenever a service's status changes, until cancelled."""
     told: dict[str, str] = {}
     while True:
-        for name, check in sorted(latest.items()):
-            if told.get(name) != check.status:
-                told[name] = check.status
-                why = reason(check.probe_details)
-                moment = f"{check.checked_at:%Y-%m-%dT%H:%M:%SZ}"
-                tell(f"{moment} {name} is {check.status}{f' ({why})' if why else ''}")
+        for name, seen in sorted(latest.items()):
+            if told.get(name) != seen.status:
+                told[name] = seen.status
+                why = shortened(seen.why, _LONGEST_REASON)
+                moment = f"{seen.checked_at:%Y-%m-%dT%H:%M:%SZ}"
+                tell(f"{moment} {name} is {seen.status}{f' ({why})' if why else ''}")
         await asyncio.sleep(_REFRESH_SECONDS)
 
 

@@ -20,7 +20,7 @@ from pulsebase.monitor.substitution import Substitution
 from pulsebase.monitor.toml_source import read_toml
 from pulsebase.monitor.validation import Validation
 from pulsebase.probes import Probe, load_probe_kind
-from pulsebase.probes.outcome import CLOSED, refuse
+from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pulsebase.connection import AsyncConnection
     from pulsebase.models.health_check import CreatedMany, NewHealthCheck
     from pulsebase.monitor.configuration import Service
+    from pulsebase.monitor.sighting import Sighting
 
 log = logging.getLogger("pulsebase.monitor")
 
@@ -26,17 +27,18 @@ _MOST_PROBES_AT_ONCE = 500
 _FAREWELL_SECONDS = 5.0
 
 
-async def check_once(services: Sequence[Service]) -> dict[str, NewHealthCheck | None]:
-    """Probe every service once, at the same time; None where the probe itself broke."""
+async def check_once(
+    services: Sequence[Service],
+) -> list[tuple[Sighting, NewHealthCheck | None]]:
+    """Probe every service once, at the same time; in the order of the services."""
     gate = asyncio.Semaphore(_MOST_PROBES_AT_ONCE)
 
-    async def one(service: Service, tools: ProbeTools) -> NewHealthCheck | None:
+    async def one(service: Service, tools: ProbeTools) -> tuple[Sighting, NewHealthCheck | None]:
         async with gate:
             return await probe_service(service, tools)
 
     async with ProbeTools() as tools:
-        checks = await asyncio.gather(*(one(service, tools) for service in services))
-    return {service.name: check for service, check in zip(services, checks, strict=True)}
+        return await asyncio.gather(*(one(service, tools) for service in services))
 
 
 async def record(connection: AsyncConnection, checks: Sequence[NewHealthCheck]) -> CreatedMany:
@@ -54,7 +56,7 @@ class Monitor:
         self._returned = asyncio.Event()
         self._probing: set[asyncio.Task[None]] = set()
         self.recorder = Recorder(connection)
-        self.latest: dict[str, NewHealthCheck] = {}
+        self.latest: dict[str, Sighting] = {}
 
     def stop(self) -> None:
         """End soon: no new probes; those under way are given up, what is known is recorded."""
@@ -100,9 +102,9 @@ class Monitor:
         try:
             with correlated():
                 async with self._gate:
-                    check = await probe_service(service, tools)
+                    sighting, check = await probe_service(service, tools)
+                self.latest[service.name] = sighting
                 if check is not None:
-                    self.latest[service.name] = check
                     self.recorder.put(check)
         finally:
             now_seconds = asyncio.get_running_loop().time()

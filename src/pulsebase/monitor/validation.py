@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.outcome import InvalidFieldsError
+from pulsebase.probes.support.fields import InvalidFieldsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

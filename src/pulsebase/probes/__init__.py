@@ -2,12 +2,29 @@
 
 To add a kind, add its file: a frozen dataclass named after it (`tcp.py`, `TcpProbe`) with a method
 `probe`. It is then known to the configuration file, to the contract tests and to the reference.
+What kinds are built from is in `support`.
 """
 
 from __future__ import annotations
 
-from pulsebase.probes.outcome import Outcome, Probe, Status
-from pulsebase.probes.registry import load_probe_kind, probe_kinds
-from pulsebase.probes.tools import ProbeTools, Tool
+from pulsebase.probes.support.outcome import (
+    Look,
+    Outcome,
+    Probe,
+    Status,
+    UnknownHealthError,
+)
+from pulsebase.probes.support.registry import load_probe_kind, probe_kinds
+from pulsebase.probes.support.tools import ProbeTools, Tool
 
-__all__ = ["Outcome", "Probe", "ProbeTools", "Status", "Tool", "load_probe_kind", "probe_kinds"]
+__all__ = [
+    "Look",
+    "Outcome",
+    "Probe",
+    "ProbeTools",
+    "Status",
+    "Tool",
+    "UnknownHealthError",
+    "load_probe_kind",
+    "probe_kinds",
+]

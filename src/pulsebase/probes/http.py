@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping  # noqa: TC003 - pydantic resolves the fields at run time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
-from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.cleaning import clean_text
-from pulsebase.probes.curl import CurlDriver, Request, Response
-from pulsebase.probes.outcome import CLOSED, Outcome, Status, refuse
-from pulsebase.probes.redaction import redact, redact_url, secrets_in_headers, secrets_in_url
+from pulsebase.probes.support.curl import CurlDriver, Request, Response
+from pulsebase.probes.support.faults import excerpt, failed
+from pulsebase.probes.support.fields import CLOSED, refuse
+from pulsebase.probes.support.latency import LatencyLimits
+from pulsebase.probes.support.outcome import Outcome, Status
+from pulsebase.probes.support.redaction import redact_url, secrets_in_headers, secrets_in_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulsebase.probes.tools import ProbeTools
+    from pulsebase.probes.support.outcome import Look
 
 __all__ = ["HttpExpectation", "HttpProbe", "Method"]
 
@@ -30,7 +31,6 @@ _STATUS_RULE: Final = 'a list with entries such as "2xx", "200" or "200-299"'
 _URL_RULE: Final = "an http:// or https:// URL with a host, in printable ASCII (percent-encoded)"
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-_EXCERPT: Final = 200
 _HIGHEST_PORT: Final = 65_535
 
 
@@ -76,7 +76,7 @@ class HttpExpectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class HttpProbe:
+class HttpProbe(LatencyLimits):
     """Ask a URL, and judge its answer by status, body and time.
 
     `degraded_above` and `down_above` are compared with the time of the whole answer.
@@ -89,8 +89,6 @@ class HttpProbe:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: str | None = None
     expect: HttpExpectation = field(default_factory=HttpExpectation)
-    degraded_above: Duration | None = None
-    down_above: Duration | None = None
     follow_redirects: bool = True
     verify_tls: bool = True
 
@@ -102,10 +100,15 @@ class HttpProbe:
         """Name the target without what is secret about it."""
         return f"HttpProbe({self.method} {redact_url(self.url)})"
 
-    async def probe(self, *, timeout_seconds: float, tools: ProbeTools) -> Outcome:
+    @property
+    def host(self) -> str | None:
+        """The host of the URL."""
+        return urlsplit(self.url).hostname
+
+    async def probe(self, look: Look) -> Outcome:
         """Ask once; the timeout covers everything, redirects and the body too."""
         checked_at = datetime.now(UTC)
-        response = await tools.use(CurlDriver).fetch(self._request(timeout_seconds))
+        response = await look.tools.use(CurlDriver).fetch(self._request(look.timeout_seconds))
         status, details = self._judge(response)
         answered = response.failure is None
         return Outcome(
@@ -131,20 +134,13 @@ class HttpProbe:
         if failure := response.failure:
             message = self._shown(failure.message)
             return "down", {"error": {"kind": failure.kind, "message": message}}
-        if failed := self.expect.failed(response):
-            expectation, expected, got = failed
-            return "down", _failed(expectation, self._shown(expected), self._shown(got))
-        elapsed = timedelta(seconds=response.total_seconds)
-        if self.down_above is not None and elapsed > self.down_above:
-            return "down", _too_slow("down_above", self.down_above, elapsed)
-        if self.degraded_above is not None and elapsed > self.degraded_above:
-            return "degraded", _too_slow("degraded_above", self.degraded_above, elapsed)
-        return "healthy", {}
+        if unmet := self.expect.failed(response):
+            expectation, expected, got = unmet
+            return "down", failed(expectation, self._shown(expected), self._shown(got))
+        return self.judge_latency(response.total_seconds)
 
     def _shown(self, text: str) -> str:
-        # Redacted before it is cut: half a secret would no longer be found.
-        secrets = (*secrets_in_url(self.url), *secrets_in_headers(self.headers))
-        return clean_text(redact(text, secrets), longest=_EXCERPT)
+        return excerpt(text, (*secrets_in_url(self.url), *secrets_in_headers(self.headers)))
 
     def _problems(self) -> Iterator[InvalidValueError]:
         if not _is_web_url(self.url):
@@ -156,18 +152,7 @@ class HttpProbe:
                 yield InvalidValueError("headers", f"{name}: …", "one line of text each")
         if self.method == "HEAD" and (self.body is not None or self.expect.looks_into_body):
             yield InvalidValueError("method", "HEAD", "one that has a body, since one is given")
-        yield from self._threshold_problems()
-
-    def _threshold_problems(self) -> Iterator[InvalidValueError]:
-        for name, limit in (
-            ("degraded_above", self.degraded_above),
-            ("down_above", self.down_above),
-        ):
-            if limit is not None and limit <= timedelta(0):
-                yield InvalidValueError(name, format_duration(limit), "more than 0s")
-        if self.degraded_above and self.down_above and self.degraded_above >= self.down_above:
-            got = format_duration(self.degraded_above)
-            yield InvalidValueError("degraded_above", got, "less than down_above")
+        yield from self.latency_problems()
 
 
 def _is_web_url(url: str) -> bool:
@@ -214,11 +199,3 @@ def _seen(response: Response) -> dict[str, Any]:
         },
     }
     return {name: value for name, value in seen.items() if value}
-
-
-def _failed(expectation: str, expected: str, got: str) -> dict[str, Any]:
-    return {"failed": {"expectation": expectation, "expected": expected, "got": got}}
-
-
-def _too_slow(expectation: str, limit: timedelta, elapsed: timedelta) -> dict[str, Any]:
-    return _failed(expectation, f"at most {format_duration(limit)}", format_duration(elapsed))

@@ -51,7 +51,7 @@ from pulsebase.transports.embedded_programs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psutil  # type: ignore[import-untyped]  # it has no type hints
+    import psutil
 
 DATABASE = "pulsebase"
 _PORT = 5432

@@ -1,26 +1,30 @@
-"""What every probe kind promises, and what it answers with."""
+"""What every probe kind promises, what it is asked, and what it answers with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from pulsebase.probes.cleaning import clean_details
+from pulsebase.probes.support.cleaning import clean_details
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from uuid import UUID
 
-    from pulsebase.errors import InvalidValueError
-    from pulsebase.probes.tools import ProbeTools
+    from pulsebase.probes.support.tools import ProbeTools
 
-__all__ = ["CLOSED", "InvalidFieldsError", "Outcome", "Probe", "Status", "refuse"]
+__all__ = ["Look", "Outcome", "Probe", "Status", "UnknownHealthError"]
 
 Status = Literal["healthy", "degraded", "down"]
 
-# Every kind says `__pydantic_config__: ClassVar[Any] = CLOSED`: a key that is not a field is an
-# error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
-CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at one service: whose it is, how long it may take, and what it may share."""
+
+    service_name: str
+    timeout_seconds: float
+    tools: ProbeTools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +36,17 @@ class Outcome:
     lone surrogates, long strings shortened, well under the 64 KiB that a check may carry. Keys
     that all kinds share: `failed` {expectation, expected, got} and `error` {kind, message}; each
     kind's page in the reference lists its own.
+
+    `id` is for a kind that may see the same thing twice and wants it stored once. A kind that
+    found its answer in the database says `already_recorded`: it is shown, and not stored again.
     """
 
     status: Status
     latency_ms: int | None
     checked_at: datetime
     details: dict[str, Any] = field(default_factory=dict[str, Any])
+    id: UUID | None = None
+    already_recorded: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a naive time, which is a mistake in the kind, and clean the details."""
@@ -45,6 +54,14 @@ class Outcome:
             message = "checked_at must be aware and in UTC"
             raise ValueError(message)
         object.__setattr__(self, "details", clean_details(self.details))
+
+
+class UnknownHealthError(Exception):
+    """The monitor could not look: its own trouble, which says nothing about the service.
+
+    A kind raises it with a sentence that says what is wrong here and what to do. Nothing is
+    recorded; the service is shown as unknown, with the sentence.
+    """
 
 
 @runtime_checkable
@@ -56,29 +73,15 @@ class Probe(Protocol):
     `__post_init__`, so at load and never at probe time.
     """
 
-    async def probe(self, *, timeout_seconds: float, tools: ProbeTools) -> Outcome:
-        """Look once, and answer within the timeout.
-
-        Whatever the service does is an outcome. An exception means a mistake in the kind itself,
-        and nothing may be recorded from it.
-        """
+    @property
+    def host(self) -> str | None:
+        """Whom it asks, so that one host is not asked too much at once; None where it is nobody."""
         ...
 
+    async def probe(self, look: Look) -> Outcome:
+        """Look once, and answer within the timeout.
 
-class InvalidFieldsError(ValueError):
-    """Several fields of a kind are wrong; `errors` holds one error for each."""
-
-    def __init__(self, errors: Iterable[InvalidValueError]) -> None:
-        self.errors = tuple(errors)
-        super().__init__("; ".join(map(str, self.errors)))
-
-
-def refuse(problems: Iterable[InvalidValueError]) -> None:
-    """Raise what a kind found wrong with its fields, all of it at once."""
-    match found := list(problems):
-        case []:
-            return
-        case [only]:
-            raise only
-        case _:
-            raise InvalidFieldsError(found)
+        Whatever the service does is an outcome. UnknownHealthError says that we could not look. Any
+        other exception means a mistake in the kind itself, and nothing may be recorded from it.
+        """
+        ...

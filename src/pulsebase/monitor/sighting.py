@@ -1,0 +1,36 @@
+"""What the monitor saw of a service last, for people; a check is what the database gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+__all__ = ["Health", "Sighting", "why"]
+
+# Unknown is never stored: nothing could be learned of the service.
+Health: TypeAlias = Literal["healthy", "degraded", "down", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """The newest look at a service. `why` is a sentence, empty for a healthy one."""
+
+    service_name: str
+    status: Health
+    checked_at: datetime
+    latency_ms: int | None = None
+    why: str = ""
+
+
+def why(details: Mapping[str, Any] | None) -> str:
+    """One line of a check's details that says why it is not healthy."""
+    match details or {}:
+        case {"error": {"message": message}}:
+            return str(message)
+        case {"failed": {"expectation": expectation, "expected": expected, "got": got}}:
+            return f"{expectation}: expected {expected}, got {got}"
+    return ""

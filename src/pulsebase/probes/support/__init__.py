@@ -1,0 +1,12 @@
+"""What kinds of probe are built from; every file one folder up is a kind.
+
+outcome    what a probe is, what it is asked and what it answers with
+fields     how a kind refuses keys that could only fail at probe time
+latency    the keys `degraded_above` and `down_above`, and how they judge
+faults     errors of sockets and libraries as one of a few stable kinds
+tools      what probes share while a monitor runs
+curl       HTTP transfers
+registry   the kinds by name
+cleaning   details that PostgreSQL can store
+redaction  details without secrets
+"""

@@ -1,0 +1,54 @@
+"""How a kind refuses keys that could only fail at probe time."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from pulsebase.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["CLOSED", "InvalidFieldsError", "host_problem", "port_problem", "refuse"]
+
+# Every kind says `__pydantic_config__: ClassVar[Any] = CLOSED`: a key that is not a field is an
+# error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
+CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
+
+_HOST: Final = re.compile(
+    r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*"
+)
+_HIGHEST_PORT: Final = 65_535
+
+
+class InvalidFieldsError(ValueError):
+    """Several fields of a kind are wrong; `errors` holds one error for each."""
+
+    def __init__(self, errors: Iterable[InvalidValueError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(map(str, self.errors)))
+
+
+def refuse(problems: Iterable[InvalidValueError]) -> None:
+    """Raise what a kind found wrong with its fields, all of it at once."""
+    match found := list(problems):
+        case []:
+            return
+        case [only]:
+            raise only
+        case _:
+            raise InvalidFieldsError(found)
+
+
+def host_problem(host: str, field: str = "host") -> Iterable[InvalidValueError]:
+    """What is wrong with a host, given without brackets and port: a name in ASCII or an address."""
+    if not _HOST.fullmatch(host):
+        bound = "a host name in ASCII (xn--… for other letters) or an IP address, without a port"
+        yield InvalidValueError(field, host, bound)
+
+
+def port_problem(port: int, field: str = "port") -> Iterable[InvalidValueError]:
+    """What is wrong with a port."""
+    if not 0 < port <= _HIGHEST_PORT:
+        yield InvalidValueError(field, port, f"a whole number from 1 to {_HIGHEST_PORT}")
