@@ -80,6 +80,7 @@ def _data_folder(folder: Path | None) -> Iterator[Path]:
 async def _demo(target: Target, urls: Sequence[str], duration: timedelta | None) -> None:
     from pulsebase.cli.demo_services import demo_services
     from pulsebase.cli.run import show_while_running
+    from pulsebase.monitor.configuration import Configuration
     from pulsebase.monitor.monitor import Monitor
 
     async with open_door(target) as connection, demo_services() as own:
@@ -87,7 +88,8 @@ async def _demo(target: Target, urls: Sequence[str], duration: timedelta | None)
         await _started(connection)
         await asyncio.to_thread(migrate, target)
         tell("the tables are there; watching " + ", ".join([*own, *urls]))
-        monitor = Monitor(_services(own, urls), connection)
+        configuration = Configuration(services=tuple(_services(own, urls)))
+        monitor = Monitor(configuration, connection)
         with stop_on_signals(monitor.stop):
             ending = _end_after(monitor, duration)
             await show_while_running(monitor, "Ctrl-C ends")

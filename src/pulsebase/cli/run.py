@@ -50,7 +50,7 @@ async def _run(configuration: Configuration, target: Target) -> int:
     async with open_door(target) as connection:
         if trouble := await make_ready(connection, target):
             tell(f"not recording yet: {trouble}")
-        monitor = Monitor(configuration.services, connection)
+        monitor = Monitor(configuration, connection)
         with stop_on_signals(monitor.stop):
             return await show_while_running(monitor, f"recording to {target}; Ctrl-C ends")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pulsebase.connection import AsyncConnection
     from pulsebase.models.health_check import CreatedMany, NewHealthCheck
-    from pulsebase.monitor.configuration import Service
+    from pulsebase.monitor.configuration import Configuration, Service
     from pulsebase.monitor.sighting import Sighting
 
 log = logging.getLogger("pulsebase.monitor")
@@ -49,8 +49,8 @@ async def record(connection: AsyncConnection, checks: Sequence[NewHealthCheck]) 
 class Monitor:
     """Probes services on their intervals and records what it sees, until it is told to stop."""
 
-    def __init__(self, services: Sequence[Service], connection: AsyncConnection) -> None:
-        self._services = services
+    def __init__(self, configuration: Configuration, connection: AsyncConnection) -> None:
+        self._services = configuration.services
         self._gate = asyncio.Semaphore(_MOST_PROBES_AT_ONCE)
         self._stopping = asyncio.Event()
         self._returned = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The file that `pulsebase run` and `pulsebase check` read, as frozen values.
+"""Reads a configuration file: tables to values, or every problem of the file at once.
 
 Every problem of a file is reported at once, each with its file and line and what to do; nothing
 unknown is passed over. Each kind of probe brings its own keys: they are the fields of its
@@ -7,7 +7,7 @@ dataclass. Values that came from `${…}` are never shown, nor what the file its
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,20 +15,22 @@ from pulsebase import settings
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import ConfigurationError, InvalidValueError, MissingExtraError
 from pulsebase.models.fields import service_name
-from pulsebase.monitor.complaints import Complaints
-from pulsebase.monitor.substitution import Substitution
-from pulsebase.monitor.toml_source import read_toml
-from pulsebase.monitor.validation import Validation
-from pulsebase.probes import Probe, load_probe_kind
+from pulsebase.monitor.configuration.complaints import Complaints
+from pulsebase.monitor.configuration.substitution import Substitution
+from pulsebase.monitor.configuration.toml_source import read_toml
+from pulsebase.monitor.configuration.validation import Validation
+from pulsebase.monitor.configuration.values import Configuration, DatabaseKeys, Service
+from pulsebase.probes import load_probe_kind
 from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pulsebase.monitor.toml_source import KeyPath
+    from pulsebase.monitor.configuration.toml_source import KeyPath
+    from pulsebase.probes import Probe
 
-__all__ = ["Configuration", "DatabaseKeys", "Service", "load_configuration"]
+__all__ = ["load_configuration"]
 
 DEFAULT_KIND: Final = "http"
 DEFAULT_INTERVAL: Final = timedelta(seconds=60)
@@ -37,35 +39,6 @@ SHORTEST_INTERVAL: Final = timedelta(seconds=1)
 
 _TABLES: Final = ("database", "defaults", "services")
 _COMMON_KEYS: Final = ("name", "kind", "interval", "timeout")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseKeys:
-    """`[database]`: where to record; without it the environment decides."""
-
-    __pydantic_config__: ClassVar[Any] = CLOSED
-
-    url: str | None = field(default=None, repr=False)
-    key: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """One service to watch: how often, how long to wait, and how to look."""
-
-    name: str
-    kind: str
-    interval: timedelta
-    timeout: timedelta
-    probe: Probe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """A whole file, checked. Services are in the file's order and their names are unique."""
-
-    database: DatabaseKeys
-    services: tuple[Service, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

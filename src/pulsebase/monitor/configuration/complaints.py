@@ -11,7 +11,7 @@ from pulsebase.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from pulsebase.monitor.toml_source import KeyPath, TomlSource
+    from pulsebase.monitor.configuration.toml_source import KeyPath, TomlSource
 
 __all__ = ["Complaints"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pulsebase.monitor.toml_source import KeyPath
+    from pulsebase.monitor.configuration.toml_source import KeyPath
 
 __all__ = ["Substitution"]
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from pulsebase.monitor.complaints import Complaints
-    from pulsebase.monitor.toml_source import KeyPath
+    from pulsebase.monitor.configuration.complaints import Complaints
+    from pulsebase.monitor.configuration.toml_source import KeyPath
 
 __all__ = ["Validation"]
 
