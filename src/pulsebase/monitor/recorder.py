@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from pulsebase.correlation import correlated
 from pulsebase.errors import IntegrityError, InvalidDataError, PulsebaseError
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
+from pulsebase.monitor.reachability import Reachability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pulsebase.connection import AsyncConnection
+    from pulsebase.monitor.spool import Spool
 
 log = logging.getLogger("pulsebase.monitor")
 
@@ -34,8 +36,17 @@ _AHEAD = "checked_at_not_in_future"  # the constraint that a clock ahead of the 
 class Recorder:
     """Stores checks in the background between `start` and `stop`; none is lost without a word."""
 
-    def __init__(self, connection: AsyncConnection, *, most_waiting: int = _MOST_WAITING) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        *,
+        reachability: Reachability | None = None,
+        spool: Spool | None = None,
+        most_waiting: int = _MOST_WAITING,
+    ) -> None:
         self._connection = connection
+        self._reachability = reachability or Reachability()
+        self._spool = spool
         self._waiting: deque[NewHealthCheck] = deque()
         self._most_waiting = most_waiting
         self._full = asyncio.Event()
@@ -49,6 +60,11 @@ class Recorder:
     def waiting(self) -> int:
         """How many checks are not stored yet."""
         return len(self._waiting)
+
+    @property
+    def spooled(self) -> int:
+        """How many checks are on disk and not in the database yet."""
+        return 0
 
     def put(self, check: NewHealthCheck) -> None:
         """Take a check over; when too many wait, the oldest one goes."""
@@ -141,6 +157,7 @@ class Recorder:
 
     def _tell_failure(self, error: PulsebaseError) -> None:
         self.failures += 1
+        self._reachability.failed()
         level = logging.WARNING if self.failures == 1 else logging.DEBUG
         log.log(level, "cannot record, %d checks wait: %s", len(self._waiting), error)
 
@@ -148,4 +165,5 @@ class Recorder:
         if self.failures:
             log.warning("recording again; %d checks still wait", len(self._waiting))
         self.failures = 0
+        self._reachability.succeeded()
         log.debug("recorded %d checks", rows)
