@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsebase.errors import ConfigurationError
+from pulsebase.monitor.configuration.problems import Problem, UnusableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
 
     from pulsebase.monitor.configuration.toml_source import KeyPath, TomlSource
 
@@ -18,6 +20,7 @@ __all__ = ["Complaints"]
 # Shown neither literally nor when they come from `${…}`: the file may hold the secret itself.
 _CONFIDENTIAL: Final = frozenset({"key", "headers", "body", "password", "url"})
 _SHOWN_CHARACTERS: Final = 60
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 class Complaints:
@@ -28,6 +31,15 @@ class Complaints:
         self._hidden = hidden
         self._found: list[tuple[KeyPath, str]] = []
         self._spoiled: set[KeyPath] = set()
+
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._found)
+
+    def is_about(self, place: KeyPath) -> bool:
+        """Whether there is a complaint about a place, or about something within it."""
+        return place in self._spoiled
 
     def about(self, place: KeyPath, problem: str) -> None:
         """Note a problem as `<key in table> <problem>`.
@@ -72,14 +84,15 @@ class Complaints:
         line = self._line(first, self._source.lines())
         self.about(place, f"is already used on line {line}; every service needs its own")
 
-    def raise_any(self) -> None:
-        """Raise ConfigurationError with every problem on its own line, in the file's order."""
+    def raise_any(self, sources: Mapping[Path, bytes | None]) -> None:
+        """Raise UnusableFileError with every problem, in the file's order."""
         if not self._found:
             return
         lines = self._source.lines()
-        problems = sorted((self._line(place, lines), text) for place, text in self._found)
-        raise ConfigurationError(
-            "\n".join(f"{self._source.name}:{line}: {text}" for line, text in problems)
+        found = sorted((self._line(place, lines), text) for place, text in self._found)
+        name = self._source.name
+        raise UnusableFileError(
+            [Problem(file=name, line=line, text=text) for line, text in found], sources
         )
 
     def _add(self, place: KeyPath, text: str) -> None:
@@ -110,6 +123,8 @@ class Complaints:
                 return f"[{name}]"
             case (str(name), int(index), *_):
                 return f"[[{name}]] {self._label(name, index)}"
+            case (str(name), str(inner)):
+                return f"[{name}.{inner if _BARE_KEY.fullmatch(inner) else _shown(inner)}]"
             case _:
                 return str(table)
 
@@ -122,7 +137,8 @@ class Complaints:
 
 def _split(place: KeyPath) -> tuple[KeyPath, list[str]]:
     """Part a place into its table, `("services", 0)` or `("database",)`, and the keys within."""
-    length = 2 if len(place) > 1 and isinstance(place[1], int) else 1
+    is_inner = len(place) > 1 and (isinstance(place[1], int) or place[0] == "groups")
+    length = 2 if is_inner else 1
     # A list's entry is named by its list: "status", not "status.0".
     return place[:length], [part for part in place[length:] if isinstance(part, str)]
 

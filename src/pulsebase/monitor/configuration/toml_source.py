@@ -13,11 +13,13 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsebase.errors import ConfigurationError
+from pulsebase.monitor.configuration.problems import Problem, UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pulsebase.monitor.configuration.sources import Sources
 
 __all__ = ["KeyPath", "TomlSource", "read_toml"]
 
@@ -53,47 +55,65 @@ class TomlSource:
         return lines
 
 
-def read_toml(path: Path) -> TomlSource:
-    """Read a TOML file; raises ConfigurationError with file, line and column when it is none."""
-    text = _decoded(path)
+def read_toml(path: Path, sources: Sources) -> TomlSource:
+    """Read a TOML file; raises UnusableFileError with line and column when it is none."""
     try:
-        tables = tomllib.loads(text)
-    except RecursionError:
-        message = f"{path}: tables or lists are nested too deeply; write them flat"
-        raise ConfigurationError(message) from None
-    except ValueError as error:  # also what int() says to a number of ten thousand digits
-        raise ConfigurationError(_refusal(path, text, str(error))) from None
-    return TomlSource(name=str(path), text=text, tables=tables)
+        text = _decoded(_raw(path, sources))
+        return TomlSource(name=str(path), text=text, tables=_parsed(text))
+    except _RefusedError as error:
+        line, column = error.place
+        problem = Problem(file=str(path), line=line, column=column, text=str(error))
+        raise UnusableFileError([problem], sources.digests) from None
 
 
-def _decoded(path: Path) -> str:
+class _RefusedError(Exception):
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        self.place = line, column
+        super().__init__(message)
+
+
+def _raw(path: Path, sources: Sources) -> bytes:
     try:
-        raw = path.read_bytes()
+        return sources.read(path)
     except FileNotFoundError:
-        message = f"{path}: there is no such file; write one, or name it with -c"
-        raise ConfigurationError(message) from None
+        message = "there is no such file; write one, or name it with -c"
+        raise _RefusedError(message) from None
     except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
-        raise ConfigurationError(message) from None
+        message = f"cannot be read: {error.strerror}; check the path and its permissions"
+        raise _RefusedError(message) from None
+
+
+def _decoded(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         byte = raw[error.start]
-        message = f"{path}:{line}: not UTF-8 text (byte 0x{byte:02x}); save the file as UTF-8"
-        raise ConfigurationError(message) from None
+        message = f"not UTF-8 text (byte 0x{byte:02x}); save the file as UTF-8"
+        raise _RefusedError(message, line) from None
     return text.replace("\r\n", "\n")
 
 
-def _refusal(path: Path, text: str, said: str) -> str:
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        message = "tables or lists are nested too deeply; write them flat"
+        raise _RefusedError(message) from None
+    except ValueError as error:  # also what int() says to a number of ten thousand digits
+        raise _refusal(text, str(error)) from None
+
+
+def _refusal(text: str, said: str) -> _RefusedError:
     position = _POSITION.search(said)
-    what = _POSITION.sub("", said)
+    what = f"not valid TOML: {_POSITION.sub('', said)}; mend"
     if position is None:
-        return f"{path}: not valid TOML: {what}; mend the file"
+        return _RefusedError(f"{what} the file")
     lines = text.removesuffix("\n").split("\n")
-    line, column = position.groups(default="")
-    where = f"{line}:{column}" if line else f"{len(lines)}:{len(lines[-1]) + 1}"
-    return f"{path}:{where}: not valid TOML: {what}; mend this line"
+    line, column = map(int, position.groups(default="0"))
+    if not line:
+        line, column = len(lines), len(lines[-1]) + 1
+    return _RefusedError(f"{what} this line", line, column)
 
 
 def _statements(text: str) -> Iterator[tuple[int, bool, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from pulsebase.monitor.configuration.complaints import Complaints
+    from pulsebase.monitor.configuration.origin import Origin
     from pulsebase.monitor.configuration.toml_source import KeyPath
 
 __all__ = ["Validation"]
@@ -39,6 +40,15 @@ _BOUNDS: Final[Mapping[str, str]] = {
 }
 
 
+def _moment(value: object) -> list[str]:
+    """Keep TOML's dates and times, which no field takes, from passing for text."""
+    return [str(value)]
+
+
+# Made once: `json.dumps` with a default makes one for each call.
+_ENCODE: Final = json.JSONEncoder(default=_moment).encode
+
+
 class Validation:
     """Reads tables into dataclasses and hands what is wrong to the complaints."""
 
@@ -48,34 +58,50 @@ class Validation:
         self._adapters: dict[type, TypeAdapter[Any]] = {}
 
     def read(
-        self, kind: type[ValueT], table: object, place: KeyPath, *, beside: Iterable[str] = ()
+        self,
+        kind: type[ValueT],
+        table: object,
+        origin: Origin,
+        *,
+        beside: Iterable[str] = (),
+        is_whole: bool = True,
     ) -> ValueT | None:
         """Read one table, or complain and return None.
 
         `beside` names keys of the same table that somebody else reads; they are suggested too.
+        Of a table that is not whole, keys may be missing.
         """
         if (adapter := self._adapters.get(kind)) is None:
             adapter = self._adapters[kind] = TypeAdapter(kind)
         # By way of JSON, since only there does pydantic's strict mode take a table for a dataclass
         # and a list for a tuple, and still refuse "true" for true.
-        encoded = json.dumps(table, default=_moment)
+        encoded = _ENCODE(table)
         try:
             return cast("ValueT", adapter.validate_json(encoded, strict=True))
         except ValidationError as error:
             found = error.errors(include_url=False)
         for one in found:
-            self._complain(kind, one, place, beside)
+            if is_whole or one["type"] != "missing":
+                self._complain(kind, one, origin, beside)
         # A dataclass applies its own rules only when all types are right. Without the entries that
         # are wrong, the rest is looked at once more, so that everything is found in one run.
         wrong = [one["loc"] for one in found if one["loc"] and one["type"] != "missing"]
         if wrong:
-            self.read(kind, _without(json.loads(encoded), wrong), place, beside=beside)
+            rest = _without(json.loads(encoded), wrong)
+            self.read(kind, rest, origin, beside=beside, is_whole=is_whole)
         return None
 
+    @staticmethod
+    def required_keys(kind: type) -> list[str]:
+        """The keys that must be there, where the kind is a dataclass."""
+        if not is_dataclass(kind):
+            return []
+        return [one.name for one in fields(kind) if one.default is one.default_factory is MISSING]
+
     def _complain(
-        self, kind: type, found: ErrorDetails, place: KeyPath, beside: Iterable[str]
+        self, kind: type, found: ErrorDetails, origin: Origin, beside: Iterable[str]
     ) -> None:
-        where = (*place, *found["loc"])
+        where = origin.of(found["loc"])
         context = found.get("ctx", {})
         match found["type"]:
             case "unexpected_keyword_argument" | "extra_forbidden":
@@ -85,7 +111,7 @@ class Validation:
             case "missing":
                 self._complaints.missing_key(where)
             case "value_error":
-                self._refused(where, context["error"], found["input"])
+                self._refused(found["loc"], origin, context["error"], found["input"])
             case "literal_error":
                 bound = f"one of {context['expected']}".replace("'", '"')
                 self._complaints.invalid_raw(where, bound, found["input"])
@@ -93,22 +119,18 @@ class Validation:
                 bound = _BOUNDS.get(other, f"valid ({found['msg']})")
                 self._complaints.invalid_raw(where, bound, found["input"])
 
-    def _refused(self, where: KeyPath, error: Exception, got: object) -> None:
+    def _refused(self, entry: KeyPath, origin: Origin, error: Exception, got: object) -> None:
         match error:
             case InvalidFieldsError():
                 for one in error.errors:
-                    self._refused(where, one, got)
+                    self._refused(entry, origin, one, got)
             case InvalidValueError():
                 # The kind has seen to it that its error may be shown.
-                self._complaints.invalid((*where, error.field), error.bound, error.value)
+                where = origin.of((*entry, error.field))
+                self._complaints.invalid(where, error.bound, error.value)
             case _:
                 bound = str(error).removeprefix("must be ")
-                self._complaints.invalid_raw(where, bound, got)
-
-
-def _moment(value: object) -> list[str]:
-    """Keep TOML's dates and times, which no field takes, from passing for text."""
-    return [str(value)]
+                self._complaints.invalid_raw(origin.of(entry), bound, got)
 
 
 def _without(table: Any, places: list[KeyPath]) -> Any:
