@@ -54,6 +54,10 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
         "check",
         "Probe every service of the configuration file once, or only those NAMEd, and record it.",
     ),
+    "check-config": LazyCommand(
+        "check_config",
+        "Say what is wrong with the configuration file; nothing is probed and nothing is recorded.",
+    ),
     "record": LazyCommand("record", "Store one check of SERVICE and print its id."),
     "status": LazyCommand("status", "Show every service's newest check; exit by the worst status."),
     "history": LazyCommand("history", "Show the checks of SERVICE, newest first."),
@@ -73,7 +77,7 @@ class _Root(DatabaseGroup):
         if entry is None:
             return None
         module = import_module(f"pulsebase.cli.{entry.module}")
-        return cast("click.Command", getattr(module, cmd_name))
+        return cast("click.Command", getattr(module, entry.module))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
