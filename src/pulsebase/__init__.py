@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Status,
         StatusCounts,
     )
+    from pulsebase.models.monitor import Monitor, MonitorModel, MonitorServices
     from pulsebase.verbs import using
 
 __version__ = "0.1.0"
@@ -87,6 +88,9 @@ __all__ = [
     "MigrationError",
     "MissingExtraError",
     "MissingWhereError",
+    "Monitor",
+    "MonitorModel",
+    "MonitorServices",
     "NewHealthCheck",
     "NotFoundError",
     "NotMigratedError",
@@ -120,6 +124,7 @@ _ELSEWHERE = {
         "Status",
         "StatusCounts",
     ),
+    "models.monitor": ("Monitor", "MonitorModel", "MonitorServices"),
     "verbs": ("using",),
 }
 _MODULE_OF = {name: module for module, names in _ELSEWHERE.items() for name in names}

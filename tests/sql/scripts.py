@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 
-__all__ = ["OURS", "apply", "one", "rows"]
+__all__ = ["OURS", "SEED", "apply", "one", "rows"]
 
-OURS = ("service_health_checks", "alert_events")
+SEED = ("service_health_checks", "alert_events")  # the tables of 012, which others rely on
+OURS = (*SEED, "monitors")
 
 
 def apply(url: str, *numbers: str) -> None:

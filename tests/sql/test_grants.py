@@ -20,8 +20,8 @@ where pronamespace = 'public'::regnamespace and has_function_privilege(%s, oid, 
 """
 STATEMENTS = [
     "select * from {table}",
-    "insert into {table} (service_name, status) values ('x', 'healthy')",
-    "update {table} set service_name = 'x' where true",
+    "insert into {table} default values",
+    "update {table} set id = gen_random_uuid() where true",
     "delete from {table} where true",
     "truncate {table}",
 ]

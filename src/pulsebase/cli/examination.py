@@ -29,7 +29,7 @@ __all__ = ["database_findings", "failure"]
 
 _OLDEST_MAJOR: Final = 15
 _NEWEST_MAJOR: Final = 18
-_TABLES: Final = ("service_health_checks", "alert_events")
+_TABLES: Final = ("service_health_checks", "alert_events", "monitors")
 _ANYBODYS_KEYS: Final = ("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY", "SUPABASE_KEY")
 _NOBODY: Final = UUID(int=0)
 _FUNCTION: Final = re.compile(r"create or replace function public\.(\w+)")
@@ -60,7 +60,8 @@ select
     )
 from pg_catalog.pg_class as c
 where c.oid in (
-    to_regclass('public.service_health_checks'), to_regclass('public.alert_events')
+    to_regclass('public.service_health_checks'), to_regclass('public.alert_events'),
+    to_regclass('public.monitors')
 )
 order by 1
 """
@@ -165,10 +166,12 @@ def _callable(connection: Connection, untold: PulsebaseError | None) -> Iterator
     """Whether the functions that the models call are there and may be called."""
     from pulsebase.models.alert_event import AlertEventModel
     from pulsebase.models.health_check import HealthCheckModel
+    from pulsebase.models.monitor import MonitorModel
 
     try:
         HealthCheckModel.find_by_id(connection, _NOBODY)
         AlertEventModel.find_by_id(connection, _NOBODY)
+        MonitorModel.find_services(connection, _NOBODY)
     except PulsebaseError as error:
         yield failure("functions", error)
     else:
@@ -217,7 +220,7 @@ def _functions() -> list[str]:
 
 def _revoke(roles: Sequence[str]) -> str:
     return (
-        "execute for each function of 013_create_model_functions.sql: "
+        "execute for each function of 013_create_model_functions.sql and 014_create_monitors.sql: "
         f"revoke all on function … from public, {', '.join(roles)}"
     )
 

@@ -23,6 +23,26 @@ CREATE TABLE public.migrations (
     duration_ms bigint
 );
 
+CREATE TABLE public.monitors (
+    id uuid NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    steady_since timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    started_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    gone_at timestamp with time zone,
+    heartbeat_interval_seconds double precision NOT NULL,
+    service_count integer DEFAULT 0 NOT NULL,
+    version text NOT NULL,
+    name text,
+    location text,
+    services_digest text,
+    services bytea,
+    CONSTRAINT monitors_heartbeat_interval_positive CHECK (((heartbeat_interval_seconds > (0)::double precision) AND (heartbeat_interval_seconds <= (86400)::double precision))),
+    CONSTRAINT monitors_location_readable CHECK (((location <> ''::text) AND (length(location) <= 100) AND (location !~ '[\u0001-\u001f\u007f-\u009f]'::text))),
+    CONSTRAINT monitors_name_readable CHECK (((name <> ''::text) AND (length(name) <= 100) AND (name !~ '[\u0001-\u001f\u007f-\u009f]'::text))),
+    CONSTRAINT monitors_services_complete CHECK ((octet_length(services) = (8 * service_count)))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.service_health_checks (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     service_name character varying(100) NOT NULL,
@@ -33,6 +53,10 @@ CREATE TABLE public.service_health_checks (
     created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP,
     CONSTRAINT service_health_checks_status_check CHECK ((status = ANY (ARRAY['healthy'::text, 'degraded'::text, 'down'::text])))
 );
+
+ALTER TABLE ONLY public.monitors ALTER COLUMN services SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE public.monitors IS 'The running monitors, one row each; kept up by their beats.';
 
 ALTER TABLE public.alert_events
     ADD CONSTRAINT alert_events_created_at_present CHECK ((created_at IS NOT NULL)) NOT VALID;
@@ -48,6 +72,9 @@ ALTER TABLE public.alert_events
 
 ALTER TABLE ONLY public.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitors
+    ADD CONSTRAINT monitors_pkey PRIMARY KEY (id);
 
 ALTER TABLE public.service_health_checks
     ADD CONSTRAINT service_health_checks_checked_at_not_in_future CHECK ((checked_at <= (created_at + '00:05:00'::interval))) NOT VALID;
@@ -87,7 +114,75 @@ ALTER TABLE public.alert_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.migrations ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.monitors ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.service_health_checks ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text DEFAULT NULL::text, location text DEFAULT NULL::text, was_cut_off boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    moment constant timestamptz := clock_timestamp();
+    own_steady_since timestamptz;
+begin
+    update public.monitors as own
+    set last_seen_at = moment,
+        steady_since = case
+            when was_cut_off
+                or own.last_seen_at < moment - make_interval(secs => 2.5 * heartbeat_interval_seconds)
+                then moment
+            else own.steady_since
+        end,
+        gone_at = null,
+        heartbeat_interval_seconds = beat_monitor.heartbeat_interval_seconds,
+        version = beat_monitor.version,
+        name = beat_monitor.name,
+        location = beat_monitor.location
+    where own.id = beat_monitor.id
+    returning own.steady_since into own_steady_since;
+    if not found then
+        insert into public.monitors
+            (id, last_seen_at, steady_since, started_at, heartbeat_interval_seconds, version, name,
+                location)
+        values (id, moment, moment, moment, heartbeat_interval_seconds, version, name, location)
+        on conflict do nothing;
+        own_steady_since := moment;
+    end if;
+
+    -- Another one is gone when it was silent for two and a half of its own intervals while this one
+    -- reached the database all the time. A locked row is one that beats just now.
+    with silent as materialized (
+        select other.id
+        from public.monitors as other
+        where other.id <> beat_monitor.id
+            and other.gone_at is null
+            and greatest(other.last_seen_at, own_steady_since)
+                < moment - make_interval(secs => 2.5 * other.heartbeat_interval_seconds)
+        for update skip locked
+    )
+    update public.monitors as other
+    set gone_at = moment
+    from silent
+    where other.id = silent.id;
+
+    with forgotten as materialized (
+        select other.id
+        from public.monitors as other
+        where other.gone_at is not null
+            and other.last_seen_at < moment - interval '1 day'
+        for update skip locked
+    )
+    delete from public.monitors as other
+    using forgotten
+    where other.id = forgotten.id;
+
+    return public.find_monitors(include_gone => false);
+end
+$$;
+
+COMMENT ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) IS 'Says that a monitor is alive; marks those that are gone and returns those that are there.';
 
 CREATE FUNCTION public.count_health_checks_by_status(service_name text DEFAULT NULL::text, since timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -444,6 +539,98 @@ $$;
 
 COMMENT ON FUNCTION public.find_latest_health_checks(service_name text, after_service_name text, stale_after_seconds double precision, max_rows integer) IS 'The newest check of every service (or of one), with its age and whether it is stale.';
 
+CREATE FUNCTION public.find_monitor_services(id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select jsonb_build_object(
+            'digest', monitor.services_digest,
+            'services', translate(encode(monitor.services, 'base64'), E'\n', '')
+        )
+        from public.monitors as monitor
+        where monitor.id = find_monitor_services.id
+            and monitor.services is not null
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.find_monitor_services(id uuid) IS 'The digest and the hashes of the services that a monitor watches, or null.';
+
+CREATE FUNCTION public.find_monitors(include_gone boolean DEFAULT true) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', known.id,
+                    'name', known.name,
+                    'location', known.location,
+                    'version', known.version,
+                    'heartbeat_interval_seconds', known.heartbeat_interval_seconds,
+                    'started_at', known.started_at,
+                    'last_seen_at', known.last_seen_at,
+                    'gone_at', known.gone_at,
+                    'age_seconds', known.age_seconds,
+                    'is_silent', known.age_seconds > 2.5 * known.heartbeat_interval_seconds,
+                    'service_count', known.service_count,
+                    'services_digest', known.services_digest
+                )
+                order by known.started_at, known.id
+            ),
+            '[]'
+        )
+        from (
+            select
+                monitor.*,
+                greatest(
+                    0, extract(epoch from statement_timestamp() - monitor.last_seen_at)
+                ) as age_seconds
+            from public.monitors as monitor
+            where include_gone or monitor.gone_at is null
+        ) as known
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.find_monitors(include_gone boolean) IS 'The monitors, oldest first, with the seconds since each was seen; without those that are gone, if that is asked.';
+
+CREATE FUNCTION public.publish_monitor_services(id uuid, digest text, services text) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    hashes constant bytea := decode(services, 'base64');
+begin
+    update public.monitors as own
+    set services = hashes,
+        services_digest = digest,
+        service_count = octet_length(hashes) / 8
+    where own.id = publish_monitor_services.id;
+    return to_jsonb(found);
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_monitor_services(id uuid, digest text, services text) IS 'Stores which services a monitor watches, as hashes of 8 bytes in base64; false without a row.';
+
+CREATE FUNCTION public.remove_monitor(id uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    delete from public.monitors as leaving
+    where leaving.id = remove_monitor.id;
+    return to_jsonb(found);
+end
+$$;
+
+COMMENT ON FUNCTION public.remove_monitor(id uuid) IS 'Removes the row of a monitor that ends; says whether there was one.';
+
 CREATE FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -465,6 +652,10 @@ end
 $$;
 
 COMMENT ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone) IS 'Resolves an active event and returns its row; a resolved one is returned as it is.';
+
+REVOKE ALL ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) TO service_role;
 
 REVOKE ALL ON FUNCTION public.count_health_checks_by_status(service_name text, since timestamp with time zone, until timestamp with time zone) FROM PUBLIC;
 
@@ -514,6 +705,22 @@ REVOKE ALL ON FUNCTION public.find_latest_health_checks(service_name text, after
 
 GRANT ALL ON FUNCTION public.find_latest_health_checks(service_name text, after_service_name text, stale_after_seconds double precision, max_rows integer) TO service_role;
 
+REVOKE ALL ON FUNCTION public.find_monitor_services(id uuid) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.find_monitor_services(id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.find_monitors(include_gone boolean) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.find_monitors(include_gone boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.publish_monitor_services(id uuid, digest text, services text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.publish_monitor_services(id uuid, digest text, services text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.remove_monitor(id uuid) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.remove_monitor(id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone) TO service_role;
@@ -521,5 +728,7 @@ GRANT ALL ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_events TO service_role;
 
 GRANT SELECT ON TABLE public.migrations TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitors TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_health_checks TO service_role;
