@@ -52,7 +52,7 @@ async def test_checks_are_stored_soon_and_once(database: str) -> None:
         recorder.start()
         for check in given:
             recorder.put(check)
-        await wait_until_async(lambda: recorder.waiting == 0, "every check is stored")
+        await wait_until_async(lambda: recorder.waiting + recorder.spooled == 0, "every check is stored")
         assert await recorder.stop(within_seconds=5) == 0
     assert sorted(stored_ids(database)) == sorted(check.id for check in given)
     assert recorder.recorded == len(given)
@@ -74,7 +74,7 @@ async def test_an_outage_loses_and_doubles_nothing(own_server: PostgresServer) -
         own_server.start()
         for check in given[600:]:
             recorder.put(check)
-        await wait_until_async(lambda: recorder.waiting == 0, "everything is stored", 60)
+        await wait_until_async(lambda: recorder.waiting + recorder.spooled == 0, "everything is stored", 60)
         assert await recorder.stop(within_seconds=5) == 0
     assert sorted(stored_ids(own_server.url())) == sorted(check.id for check in given)
     assert recorder.dropped == 0
@@ -145,7 +145,7 @@ async def test_a_refused_row_and_a_passing_fault_do_not_stop_the_recorder(databa
                 recorder.put(check)
             await wait_until_async(lambda: recorder.failures > 0, "the full disk is noticed", 30)
             connection.execute("update disk set is_full = false")
-            await wait_until_async(lambda: recorder.waiting == 0, "the rest is stored", 30)
+            await wait_until_async(lambda: recorder.waiting + recorder.spooled == 0, "the rest is stored", 30)
             assert await recorder.stop(within_seconds=5) == 0
     assert len(stored_ids(database)) == 4
     assert (recorder.recorded, recorder.dropped) == (4, 1)

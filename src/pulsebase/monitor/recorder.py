@@ -1,40 +1,78 @@
 """Brings checks into the database in batches, and keeps them while the database is away.
 
-Checks wait in memory, oldest first, up to a bound; what is lost beyond it is counted and told. Ids
-are made when a check is made, so a batch that is sent again after an unclear answer stores nothing
-twice. A row that the database refuses for good is dropped alone, and told.
+Two tasks share the checks. The sender takes the oldest ones (those of the spool first) and brings
+them into the database, one batch after another, so that they arrive in their order. The keeper
+looks at how long the others have waited: what the database has not acknowledged half a second after
+it was made goes to the spool, whether it is on its way or not. So a crash loses less than a second,
+and as long as the database answers in time no disk is touched.
+
+Ids are made when a check is made, so what is sent again after an unclear answer, or was kept while
+it was on its way, is stored once. A row that the database refuses for good is dropped alone, and
+told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pulsebase.correlation import correlated
-from pulsebase.errors import IntegrityError, InvalidDataError, PulsebaseError
+from pulsebase.errors import (
+    IntegrityError,
+    InvalidDataError,
+    PulsebaseError,
+    UnavailableError,
+)
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
 from pulsebase.monitor.reachability import Reachability
+from pulsebase.monitor.spool import Spool
+from pulsebase.monitor.waiting import WaitingChecks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pulsebase.connection import AsyncConnection
-    from pulsebase.monitor.spool import Spool
+    from pulsebase.monitor.spool_file import KeptCheck
+    from pulsebase.monitor.spool_store import Loan
+
+    Rows: TypeAlias = Sequence[NewHealthCheck] | Sequence[KeptCheck]
+
+__all__ = ["Recorder"]
 
 log = logging.getLogger("pulsebase.monitor")
 
-_BATCH_ROWS = 500
-_BATCH_WAIT_SECONDS = 1.0
-_MOST_WAITING = 100_000
-_LONGEST_PAUSE_SECONDS = 30.0
+_FEWEST_ROWS, _MOST_ROWS = 1, 5000
+_FULL_BATCH_ROWS = 1000
+_BATCH_WAIT_SECONDS = 0.25
+_KEEP_AFTER_SECONDS = 0.5
+_ATTEMPT_SECONDS = 15.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+_MOST_WAITING = 200_000
 _AHEAD = "checked_at_not_in_future"  # the constraint that a clock ahead of the database's breaks
 
 
+@dataclass(slots=True)
+class _Flight:
+    """Rows on their way into the database, oldest first; a `loan` where the spool has them, too."""
+
+    rows: Rows
+    since_seconds: float
+    loan: Loan | None = None
+
+
 class Recorder:
-    """Stores checks in the background between `start` and `stop`; none is lost without a word."""
+    """Stores checks in the background between `start` and `stop`; none is lost without a word.
+
+    `recorded` counts what this process brought into the database, `dropped` what was lost: refused
+    rows, and what did not fit into the spool. `failures` counts the attempts that failed in a row,
+    and `trouble` says why the last one did.
+    """
 
     def __init__(
         self,
@@ -46,124 +84,282 @@ class Recorder:
     ) -> None:
         self._connection = connection
         self._reachability = reachability or Reachability()
-        self._spool = spool
-        self._waiting: deque[NewHealthCheck] = deque()
-        self._most_waiting = most_waiting
-        self._full = asyncio.Event()
+        self._spool = spool or Spool()
+        self._waiting = WaitingChecks(most_waiting)
+        self._flight: _Flight | None = None
+        self._moving = 0
+        self._rows = (
+            _FULL_BATCH_ROWS  # of the next batch; fewer after a failure, more after success
+        )
+        self._lock = asyncio.Lock()  # whose turn it is to move checks from one place to another
+        self._news = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.failures = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended = False
+        self._keeping = self._spool.count > 0
+        self._dropping = False
+        self._refused = 0
+        self._told_dropped = 0
         self.recorded = 0
-        self.dropped = 0
+        self.failures = 0
+        self.trouble: str | None = None
 
     @property
     def waiting(self) -> int:
-        """How many checks are not stored yet."""
-        return len(self._waiting)
+        """How many checks are in memory only, and not stored yet."""
+        flight = self._flight
+        flying = len(flight.rows) if flight and not flight.loan else 0
+        return self._waiting.count + flying + self._moving + self._spool.in_memory
 
     @property
     def spooled(self) -> int:
-        """How many checks are on disk and not in the database yet."""
-        return 0
+        """How many checks are on disk, and not stored yet."""
+        return self._spool.on_disk
+
+    @property
+    def dropped(self) -> int:
+        """How many checks are lost."""
+        return self._refused + self._waiting.dropped + self._spool.dropped
 
     def put(self, check: NewHealthCheck) -> None:
         """Take a check over; when too many wait, the oldest one goes."""
-        if len(self._waiting) >= self._most_waiting:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append(check)
-        if len(self._waiting) >= _BATCH_ROWS:
-            self._full.set()
+        self._waiting.add(check)
+        if self._waiting.count in (1, _FULL_BATCH_ROWS):
+            self._news.set()
 
     def start(self) -> None:
-        """Begin to store in the background; a batch is due when it is full or a second old."""
-        self._task = asyncio.create_task(self._run(), name="recorder")
+        """Begin to store in the background; a batch is due when it is full or a moment old."""
+        self._tasks = [
+            asyncio.create_task(self._send_until_stopped(), name="recorder"),
+            asyncio.create_task(self._keep_until_stopped(), name="keeper"),
+        ]
 
     async def stop(self, *, within_seconds: float) -> int:
-        """Store what is left, for at most so long; how many checks could not be stored."""
+        """Store what is left, for at most so long, and keep the rest.
+
+        How many checks are neither stored nor safe in the spool.
+        """
         self._stopping.set()
-        self._full.set()
-        if self._task is not None:
-            try:
-                await asyncio.wait_for(self._task, within_seconds)
-            except TimeoutError:
+        self._news.set()
+        for task in self._tasks[:1]:
+            await asyncio.wait({task}, timeout=within_seconds)
+            if not task.done():
                 log.warning("the database did not take the last checks in %g s", within_seconds)
-        return len(self._waiting)
+                task.cancel()
+                # A driver may wish to say goodbye to a server that does not listen.
+                await asyncio.wait({task}, timeout=1)
+        self._ended = True
+        self._news.set()
+        for task in self._tasks[1:]:
+            await task
+        await self._keep_all()
+        self._flight = None
+        self._tell_dropped()
+        return await self._spool.close()
 
-    async def _run(self) -> None:
-        while not self._stopping.is_set():
-            await self._pause()
-            await self._store_waiting()
-        await self._store_waiting()
+    # The sender.
 
-    async def _pause(self) -> None:
-        seconds = min(_LONGEST_PAUSE_SECONDS, _BATCH_WAIT_SECONDS * 2 ** min(self.failures, 10))
-        # A full batch cuts the wait short, but not the pause after a failure.
-        event = self._stopping if self.failures else self._full
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            pass
-        self._full.clear()
-
-    async def _store_waiting(self) -> None:
-        while batch := list(islice(self._waiting, _BATCH_ROWS)):
+    async def _send_until_stopped(self) -> None:
+        while await self._due():
             with correlated():
-                stored = await self._store(batch)
-            if not stored:
+                got_through = await self._attempt()
+            if not got_through and not await self._pause():
                 return
 
-    async def _store(self, batch: Sequence[NewHealthCheck]) -> bool:
+    async def _due(self) -> bool:
+        """Wait until there is something to send; not, when there is nothing left at the end."""
+        while True:
+            self._news.clear()
+            if self._spool.count or self._waiting.count >= _FULL_BATCH_ROWS:
+                return True
+            if self._stopping.is_set():
+                return self._waiting.count > 0
+            since = self._waiting.since_seconds
+            until = None if since is None else since + _BATCH_WAIT_SECONDS
+            if until is not None and until <= time.monotonic():
+                return True
+            await _wait(self._news, until)
+
+    async def _attempt(self) -> bool:
+        """Bring the oldest checks into the database; whether it took them."""
         try:
-            if not await self._store_together(batch):
-                await self._store_one_by_one(batch)
+            if not (flight := await self._next_flight()):
+                return True
+            async with asyncio.timeout(_ATTEMPT_SECONDS):
+                await self._store(flight)
+        except TimeoutError:
+            self._tell_failure(f"the database did not answer within {_ATTEMPT_SECONDS:g} s")
         except PulsebaseError as error:
             self._tell_failure(error)
-            return False
-        self._tell_success(len(batch))
-        return True
+        except Exception as error:
+            log.exception("the recorder stumbled; it goes on")
+            self._tell_failure(error)
+        else:
+            self._tell_success()
+            return True
+        await self._keep_all()
+        await self._end_flight()
+        return False
 
-    async def _store_together(self, batch: Sequence[NewHealthCheck]) -> bool:
-        """Whether the batch was stored; not, when the database refuses some row of it for good."""
-        try:
-            await HealthCheckModel.create_many(self._connection, checks=batch)
-        except (IntegrityError, InvalidDataError) as error:
-            log.warning("a batch was refused, storing its checks one by one: %s", error)
-            return False
-        self._forget(batch)
-        self.recorded += len(batch)
-        return True
+    async def _next_flight(self) -> _Flight | None:
+        async with self._lock:
+            now = time.monotonic()
+            if self._spool.count:
+                loan = await self._spool.borrow(self._rows)
+                self._flight = _Flight(loan.rows, now, loan) if loan else None
+            else:
+                since = self._waiting.since_seconds or now
+                rows = self._waiting.take(self._rows)
+                self._flight = _Flight(rows, since) if rows else None
+            return self._flight
 
-    async def _store_one_by_one(self, batch: Sequence[NewHealthCheck]) -> None:
-        """Store what can be stored; a row that is refused for good is dropped, and told."""
-        for check in batch:
+    async def _store(self, flight: _Flight) -> None:
+        """Store a flight; where some row is refused, the others without it, in their order."""
+        parts = [flight.rows]
+        while parts:
+            part = parts.pop()
             try:
-                await HealthCheckModel.create_many(self._connection, checks=[check])
+                await self._create(part)
             except (IntegrityError, InvalidDataError) as error:
+                self._reachability.succeeded()
+                if len(part) > 1:
+                    log.info("a batch of %d was refused, trying its halves: %s", len(part), error)
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                    continue
                 if _AHEAD in str(error):
                     raise  # the clock can be set right, and time goes by: the check waits
-                self.dropped += 1
-                log.error("the database refuses a check of %r: %s", check.service_name, error)  # noqa: TRY400 -- the sentence says all
+                self._refused += 1
+                name = part[0].service_name
+                log.error("the database refuses a check of %r: %s", name, error)  # noqa: TRY400 -- the sentence says all
             else:
-                self.recorded += 1
-            self._forget([check])
+                self.recorded += len(part)
+            await self._acknowledge(flight, len(part))
 
-    def _forget(self, batch: Sequence[NewHealthCheck]) -> None:
-        # While the batch was under way `put` may have dropped its oldest rows: compare, not count.
-        for check in batch:
-            if self._waiting and self._waiting[0] is check:
-                self._waiting.popleft()
-
-    def _tell_failure(self, error: PulsebaseError) -> None:
-        self.failures += 1
-        self._reachability.failed()
-        level = logging.WARNING if self.failures == 1 else logging.DEBUG
-        log.log(level, "cannot record, %d checks wait: %s", len(self._waiting), error)
-
-    def _tell_success(self, rows: int) -> None:
-        if self.failures:
-            log.warning("recording again; %d checks still wait", len(self._waiting))
-        self.failures = 0
+    async def _create(self, rows: Rows) -> None:
+        # A row of the spool has what `create_many` asks of a check: the JSON that was checked when
+        # it was made. To judge it again could only lose it, were the clock set back meanwhile.
+        checks = cast("Sequence[NewHealthCheck]", rows)
+        await HealthCheckModel.create_many(self._connection, checks=checks)
         self._reachability.succeeded()
-        log.debug("recorded %d checks", rows)
+
+    async def _acknowledge(self, flight: _Flight, rows: int) -> None:
+        """Forget the first rows of a flight."""
+        async with self._lock:
+            flight.rows = flight.rows[rows:]
+            if flight.loan:
+                await self._spool.settle(flight.loan, rows)
+                flight.loan = flight.loan.after(rows)
+            if not flight.rows:
+                self._flight = None
+
+    async def _end_flight(self) -> None:
+        """After a failure: what was on its way has been kept, and is the oldest of the spool."""
+        async with self._lock:
+            if self._flight and self._flight.loan:
+                await self._spool.take_back(self._flight.loan)
+            self._flight = None
+
+    async def _pause(self) -> bool:
+        """Wait before the next attempt; whether there shall be one."""
+        grown = _FIRST_PAUSE_SECONDS * 2 ** min(self.failures - 1, 10)
+        seconds = min(_LONGEST_PAUSE_SECONDS, grown) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
+        event = self._stopping
+        if event.is_set():
+            if not self.waiting:
+                return False  # all that is left is safe
+            event = asyncio.Event()
+        await _wait(event, time.monotonic() + seconds)
+        return True
+
+    # The keeper.
+
+    async def _keep_until_stopped(self) -> None:
+        while not self._ended:
+            self._news.clear()
+            since = self._unsafe_since_seconds()
+            until = None if since is None else since + self._patience_seconds()
+            if until is None or until > time.monotonic():
+                await _wait(self._news, until)
+                continue
+            try:
+                await self._keep_all()
+            except Exception:
+                log.exception("the recorder could not keep checks; it tries again")
+                await _wait(self._stopping, time.monotonic() + 1)
+
+    def _unsafe_since_seconds(self) -> float | None:
+        """Since when the oldest check is in memory only."""
+        if self._flight and self._flight.rows and not self._flight.loan:
+            return self._flight.since_seconds
+        return self._waiting.since_seconds
+
+    def _patience_seconds(self) -> float:
+        return _BATCH_WAIT_SECONDS if self.failures else _KEEP_AFTER_SECONDS
+
+    async def _keep_all(self) -> None:
+        """Bring all that is in memory only into the spool; what is on its way stays on its way."""
+        async with self._lock:
+            flight = self._flight if self._flight and not self._flight.loan else None
+            flying = cast("Sequence[NewHealthCheck]", flight.rows) if flight else []
+            rows = self._waiting.take(self._waiting.count)
+            if not flying and not rows:
+                return
+            self._moving = len(rows)
+            try:
+                loan = await self._spool.keep([*flying, *rows], flying=len(flying))
+            except BaseException:
+                self._waiting.put_back(rows)
+                raise
+            finally:
+                self._moving = 0
+            if flight:
+                flight.loan = loan
+        self._tell_kept()
+
+    # What people are told: once when it begins, once when it is over.
+
+    def _tell_kept(self) -> None:
+        if not self._keeping:
+            log.info("the database does not answer in time; checks go to %s", self._spool.place)
+            self._keeping = True
+        if self._spool.dropped > self._told_dropped and not self._dropping:
+            log.warning("the spool is full: checks are dropped until the database is back")
+            self._dropping = True
+
+    def _tell_failure(self, error: object) -> None:
+        self.failures += 1
+        self.trouble = str(error)
+        self._reachability.failed()
+        if not isinstance(error, UnavailableError):
+            # It may be the size of the batch that the database, or a proxy before it, cannot bear.
+            self._rows = max(_FEWEST_ROWS, self._rows // 2)
+        level = logging.WARNING if self.failures == 1 else logging.DEBUG
+        waiting = self.waiting + self.spooled
+        log.log(level, "cannot record, %d checks wait: %s", waiting, error)
+
+    def _tell_success(self) -> None:
+        self._rows = min(_MOST_ROWS, self._rows * 2)
+        if self.failures:
+            waiting = self.waiting + self.spooled
+            log.warning("recording again; %d checks still wait", waiting)
+        self.failures, self.trouble = 0, None
+        if self._keeping and not self._spool.count:
+            log.info("every check that was kept is in the database")
+            self._keeping = False
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped = self._spool.dropped - self._told_dropped
+        if dropped:
+            log.warning("%d checks are lost, since the spool was full or damaged", dropped)
+        self._told_dropped = self._spool.dropped
+        self._dropping = False
+
+
+async def _wait(event: asyncio.Event, until_seconds: float | None) -> None:
+    """Until the event, or until a monotonic time."""
+    delay = None if until_seconds is None else max(0.0, until_seconds - time.monotonic())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(delay):
+            await event.wait()
