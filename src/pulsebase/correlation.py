@@ -14,10 +14,26 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bind_correlation_id", "correlated", "current_correlation_id"]
+__all__ = [
+    "bind_correlation_id",
+    "bind_correlation_id_when_needed",
+    "correlated",
+    "current_correlation_id",
+]
 
 _BYTES: Final = 4
-_correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+
+
+class _NotMadeYet:
+    """An id that is made when somebody asks: of a thousand turns, few say anything."""
+
+    __slots__ = ("made",)
+
+    def __init__(self) -> None:
+        self.made = ""
+
+
+_correlation_id: ContextVar[str | _NotMadeYet] = ContextVar("correlation_id", default="")
 
 
 def bind_correlation_id(correlation_id: str | None = None) -> str:
@@ -27,9 +43,18 @@ def bind_correlation_id(correlation_id: str | None = None) -> str:
     return bound
 
 
+def bind_correlation_id_when_needed() -> None:
+    """Give this context a new id, which costs nothing until it is asked for."""
+    _correlation_id.set(_NotMadeYet())
+
+
 def current_correlation_id() -> str:
     """The id of this context; empty where none is bound."""
-    return _correlation_id.get()
+    bound = _correlation_id.get()
+    if isinstance(bound, str):
+        return bound
+    bound.made = bound.made or token_hex(_BYTES)
+    return bound.made
 
 
 @contextmanager
@@ -37,6 +62,6 @@ def correlated() -> Iterator[str]:
     """Give the block a new id of its own."""
     token = _correlation_id.set(token_hex(_BYTES))
     try:
-        yield _correlation_id.get()
+        yield current_correlation_id()
     finally:
         _correlation_id.reset(token)

@@ -1,44 +1,54 @@
-"""The monitor: schedule, probes and recorder together."""
+"""The monitor: schedule, probes, recorder and what stands by them, together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
 
-from pulsebase.correlation import correlated
 from pulsebase.models.health_check import HealthCheckModel
-from pulsebase.monitor.prober import probe_service
+from pulsebase.monitor.background import in_background, repeatedly
+from pulsebase.monitor.condition import Condition
+from pulsebase.monitor.configuration import MonitorKeys
+from pulsebase.monitor.connectivity import Connectivity
+from pulsebase.monitor.dead_man import DeadMan
+from pulsebase.monitor.prober import Prober
+from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recorder import Recorder
-from pulsebase.monitor.schedule import Schedule
+from pulsebase.monitor.turns import Turns
 from pulsebase.probes import ProbeTools
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pulsebase.connection import AsyncConnection
     from pulsebase.models.health_check import CreatedMany, NewHealthCheck
     from pulsebase.monitor.configuration import Configuration, Service
-    from pulsebase.monitor.sighting import Sighting
+    from pulsebase.monitor.sighting import Health, Sighting
+    from pulsebase.monitor.spool import Spool
+
+__all__ = ["Monitor", "check_once", "record"]
 
 log = logging.getLogger("pulsebase.monitor")
 
-_MOST_PROBES_AT_ONCE = 500
-_FAREWELL_SECONDS = 5.0
+_FAREWELL_SECONDS: Final = 5.0
 
 
 async def check_once(
-    services: Sequence[Service],
+    services: Sequence[Service], *, keys: MonitorKeys | None = None
 ) -> list[tuple[Sighting, NewHealthCheck | None]]:
     """Probe every service once, at the same time; in the order of the services."""
-    gate = asyncio.Semaphore(_MOST_PROBES_AT_ONCE)
+    keys = keys or MonitorKeys()
+    gate = asyncio.Semaphore(keys.concurrency)
 
-    async def one(service: Service, tools: ProbeTools) -> tuple[Sighting, NewHealthCheck | None]:
+    async def one(service: Service, prober: Prober) -> tuple[Sighting, NewHealthCheck | None]:
         async with gate:
-            return await probe_service(service, tools)
+            return await prober.look(service)
 
-    async with ProbeTools() as tools:
-        return await asyncio.gather(*(one(service, tools) for service in services))
+    async with ProbeTools() as tools, Prober(tools, keys=keys) as prober:
+        return await asyncio.gather(*(one(service, prober) for service in services))
 
 
 async def record(connection: AsyncConnection, checks: Sequence[NewHealthCheck]) -> CreatedMany:
@@ -47,71 +57,128 @@ async def record(connection: AsyncConnection, checks: Sequence[NewHealthCheck]) 
 
 
 class Monitor:
-    """Probes services on their intervals and records what it sees, until it is told to stop."""
+    """Probes services on their intervals and records what it sees, until it is told to stop.
 
-    def __init__(self, configuration: Configuration, connection: AsyncConnection) -> None:
-        self._services = configuration.services
-        self._gate = asyncio.Semaphore(_MOST_PROBES_AT_ONCE)
-        self._stopping = asyncio.Event()
-        self._returned = asyncio.Event()
-        self._probing: set[asyncio.Task[None]] = set()
-        self.recorder = Recorder(connection)
+    `latest` holds the newest look at each service that this monitor probes now.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        connection: AsyncConnection,
+        *,
+        spool: Spool | None = None,
+    ) -> None:
+        keys = configuration.monitor
+        self._configuration = configuration
+        self._tools = ProbeTools()
+        self._prober = Prober(self._tools, keys=keys)
+        self._connectivity = Connectivity(keys.connectivity, self._tools)
+        self._turns = Turns(
+            configuration,
+            prober=self._prober,
+            connectivity=self._connectivity,
+            owns=self._owns,
+            see=self._see,
+            not_ours=self._not_ours,
+        )
+        self.reachability = Reachability()
+        self.recorder = Recorder(connection, reachability=self.reachability, spool=spool)
+        self._condition = Condition(
+            turns=self._turns,
+            connectivity=self._connectivity,
+            recorder=self.recorder,
+            reachability=self.reachability,
+        )
+        self._dead_man = DeadMan(keys, self._tools, self._condition.trouble)
         self.latest: dict[str, Sighting] = {}
+
+    @property
+    def total(self) -> int:
+        """How many services are watched, by all monitors together."""
+        return len(self._configuration.services)
+
+    @property
+    def counts(self) -> Mapping[Health, int]:
+        """How many services of this monitor have each status."""
+        return Counter(sighting.status for sighting in self.latest.values())
+
+    @property
+    def broken(self) -> int:
+        """How many looks were lost by mistakes of probes."""
+        return self._prober.broken
+
+    @property
+    def late(self) -> int:
+        """How many turns began over a second late."""
+        return self._turns.late
+
+    @property
+    def left_out(self) -> int:
+        """How many turns were left out, since they were a whole interval late."""
+        return self._turns.left_out
+
+    @property
+    def behind_seconds(self) -> float:
+        """How long ago the first turn was due that has not begun; 0 where all have."""
+        return self._turns.behind_seconds
+
+    @property
+    def network_is_away(self) -> bool:
+        """Whether failures are not believed now, since no connectivity target answers."""
+        return self._connectivity.is_away
 
     def stop(self) -> None:
         """End soon: no new probes; those under way are given up, what is known is recorded."""
-        self._stopping.set()
-        self._returned.set()
+        self._turns.stop()
+
+    def reload(self, configuration: Configuration) -> None:
+        """Go on with this configuration; what is equal goes on undisturbed.
+
+        A look under way at a service that is gone or changed comes to nothing. Of `[monitor]`,
+        `heartbeat_interval` and the spool's keys need a new start.
+        """
+        keys = configuration.monitor
+        self._configuration = configuration
+        self._turns.update(configuration)
+        self._prober.sign(keys)
+        self._connectivity.update(keys.connectivity)
+        self._dead_man.update(keys)
+        names = {service.name for service in configuration.services}
+        for name in self.latest.keys() - names:
+            del self.latest[name]
+        log.info("watching %d services", len(names))
 
     async def run(self) -> int:
         """Probe until `stop`; how many checks could not be stored."""
+        log.info("watching %d services", self.total)
         self.recorder.start()
         try:
-            async with ProbeTools() as tools:
-                await self._probe_until_stopped(tools)
-                await self._give_up_probes()
+            async with AsyncExitStack() as parts:
+                await parts.enter_async_context(self._tools)
+                await parts.enter_async_context(self._prober)
+                await parts.enter_async_context(self._connectivity)
+                noting = repeatedly(self._condition.note, every_seconds=1.0)
+                await parts.enter_async_context(in_background(noting, name="condition"))
+                await parts.enter_async_context(self._dead_man)
+                await self._turns.run()
         finally:
             left = await self.recorder.stop(within_seconds=_FAREWELL_SECONDS)
         return left
 
-    async def _probe_until_stopped(self, tools: ProbeTools) -> None:
-        clock = asyncio.get_running_loop().time
-        schedule = Schedule(self._services, clock())
-        log.info("watching %d services", len(self._services))
-        while not self._stopping.is_set():
-            for service, turn_at in schedule.take_due(clock()):
-                task = asyncio.create_task(self._turn(schedule, service, turn_at, tools))
-                self._probing.add(task)
-                task.add_done_callback(self._probing.discard)
-            await self._wait(schedule.next_at_seconds(), clock())
+    def _owns(self, name: str) -> bool:
+        return True
 
-    async def _wait(self, until_seconds: float | None, now_seconds: float) -> None:
-        """Until the next turn, or until a probe came back and its service may be due earlier."""
-        delay = None if until_seconds is None else max(0.0, until_seconds - now_seconds)
-        try:
-            async with asyncio.timeout(delay):
-                await self._returned.wait()
-        except TimeoutError:
-            pass
-        if not self._stopping.is_set():
-            self._returned.clear()
+    def _see(self, sighting: Sighting, check: NewHealthCheck | None) -> None:
+        self._condition.saw(sighting)
+        if check is not None:
+            self._condition.put()
+            self.recorder.put(check)
+        name = sighting.service_name
+        before = self.latest.get(name)
+        # A failure that waited for its verdict may be older than what was seen since.
+        if before is None or before.checked_at <= sighting.checked_at:
+            self.latest[name] = sighting
 
-    async def _turn(
-        self, schedule: Schedule, service: Service, turn_at_seconds: float, tools: ProbeTools
-    ) -> None:
-        try:
-            with correlated():
-                async with self._gate:
-                    sighting, check = await probe_service(service, tools)
-                self.latest[service.name] = sighting
-                if check is not None:
-                    self.recorder.put(check)
-        finally:
-            now_seconds = asyncio.get_running_loop().time()
-            schedule.done(service, turn_at_seconds, now_seconds)
-            self._returned.set()
-
-    async def _give_up_probes(self) -> None:
-        for task in self._probing:
-            task.cancel()
-        await asyncio.gather(*self._probing, return_exceptions=True)
+    def _not_ours(self, name: str) -> None:
+        self.latest.pop(name, None)

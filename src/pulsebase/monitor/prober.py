@@ -1,44 +1,164 @@
-"""Runs one probe and makes a sighting and a check of what it saw."""
+"""Runs probes and makes a sighting and a check of what each of them saw.
+
+A probe answers with an outcome whatever the service does. Where we could not look, and where the
+probe broke, which is a mistake of ours, the service is unknown and nothing is recorded.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pulsebase.models.health_check import NewHealthCheck
+from pulsebase.monitor.background import in_background, repeatedly
+from pulsebase.monitor.rarely import Rarely
 from pulsebase.monitor.sighting import Sighting, why
-from pulsebase.probes import Look, UnknownHealthError
+from pulsebase.probes import Look, ProbeTools, UnknownHealthError
 
 if TYPE_CHECKING:
-    from pulsebase.monitor.configuration import Service
-    from pulsebase.probes import Outcome, ProbeTools
+    from types import TracebackType
+
+    from pulsebase.monitor.configuration import MonitorKeys, Service
+    from pulsebase.probes import Outcome
+
+__all__ = ["Prober", "probe_service"]
 
 log = logging.getLogger("pulsebase.monitor")
+
+# A kind keeps its timeout itself, and knows best what to say of it; this is for one that does not.
+_GRACE_SECONDS: Final = 1.0
+_SWEEP_SECONDS: Final = 0.5
+
+
+class Prober:
+    """Looks at services, with tools that all looks share; open while looks are under way.
+
+    `broken` counts the looks of which a kind made nothing: it raised, or ran over its timeout and
+    was cut off a second or so later.
+    """
+
+    def __init__(self, tools: ProbeTools, *, keys: MonitorKeys | None = None) -> None:
+        self._tools = tools
+        self._marks = _marks_of(keys)
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._cut_off: set[asyncio.Task[Any]] = set()
+        self._resources = AsyncExitStack()
+        self._rarely = Rarely()
+        self.broken = 0
+
+    def sign(self, keys: MonitorKeys) -> None:
+        """From now on every check carries this name and location."""
+        self._marks = _marks_of(keys)
+
+    async def look(self, service: Service) -> tuple[Sighting, NewHealthCheck | None]:
+        """Look at a service once; what is to be shown, and what is to be recorded, if anything."""
+        try:
+            outcome = await self._outcome_of(service)
+            check = None if outcome.already_recorded else self._check_of(service, outcome)
+            sighting = _sighting_of(service, outcome)
+        except UnknownHealthError as error:
+            self._tell_unknown(service, str(error))
+            return _unknown(service, str(error)), None
+        except Exception as error:  # noqa: BLE001 -- a kind may break in any way
+            self._tell_broken(service, error)
+            return _unknown(service, "the probe broke; see the log"), None
+        log.debug("%s is %s (%s ms)", service.name, outcome.status, outcome.latency_ms)
+        return sighting, check
+
+    async def _outcome_of(self, service: Service) -> Outcome:
+        timeout_seconds = service.timeout.total_seconds()
+        look = Look(service_name=service.name, timeout_seconds=timeout_seconds, tools=self._tools)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- this is a coroutine
+        self._deadlines[task] = asyncio.get_running_loop().time() + timeout_seconds
+        try:
+            outcome = await service.probe.probe(look)
+        except asyncio.CancelledError as error:
+            if task not in self._cut_off:
+                if task.cancelling():
+                    raise
+                message = "the probe let through that a part of it was cancelled"
+                raise RuntimeError(message) from error
+        except SystemExit as error:
+            message = "the probe tried to end the process"
+            raise RuntimeError(message) from error
+        else:
+            if task not in self._cut_off:
+                return outcome
+        finally:
+            del self._deadlines[task]
+            self._cut_off.discard(task)
+        while task.cancelling():
+            task.uncancel()
+        message = f"the probe did not end within its timeout of {timeout_seconds:g} s"
+        raise TimeoutError(message)
+
+    def _check_of(self, service: Service, outcome: Outcome) -> NewHealthCheck:
+        given = {} if outcome.id is None else {"id": outcome.id}
+        return NewHealthCheck(
+            service_name=service.name,
+            status=outcome.status,
+            latency_ms=outcome.latency_ms,
+            checked_at=outcome.checked_at,
+            probe_details=(outcome.details | self._marks) or None,
+            **given,
+        )
+
+    def _tell_unknown(self, service: Service, reason: str) -> None:
+        if times := self._rarely.times(reason):
+            log.warning("cannot look at %r%s: %s", service.name, _often(times), reason)
+
+    def _tell_broken(self, service: Service, error: Exception) -> None:
+        self.broken += 1
+        if times := self._rarely.times(f"{service.kind}: {type(error).__name__}"):
+            log.error(
+                "the probe of %r (%s) broke%s; nothing is recorded for this turn",
+                service.name,
+                service.kind,
+                _often(times),
+                exc_info=error,
+            )
+
+    def _cut_off_overdue(self) -> None:
+        # One look around for all costs less than a timer for each.
+        overdue = asyncio.get_running_loop().time() - _GRACE_SECONDS
+        for task, deadline in self._deadlines.items():
+            if deadline < overdue:
+                # Again and again: a kind may have caught the last one.
+                self._cut_off.add(task)
+                task.cancel()
+
+    async def __aenter__(self) -> Self:
+        sweeping = repeatedly(self._cut_off_overdue, every_seconds=_SWEEP_SECONDS)
+        await self._resources.enter_async_context(in_background(sweeping, name="prober"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._resources.aclose()
 
 
 async def probe_service(
     service: Service, tools: ProbeTools
 ) -> tuple[Sighting, NewHealthCheck | None]:
-    """Look at a service once; what is to be shown, and what is to be recorded, if anything.
+    """Look at one service once."""
+    async with Prober(tools) as prober:
+        return await prober.look(service)
 
-    A probe answers with an outcome whatever the service does. Where we could not look, and where
-    the probe broke, which is a mistake of ours, the service is unknown and nothing is recorded.
-    """
-    look = Look(
-        service_name=service.name, timeout_seconds=service.timeout.total_seconds(), tools=tools
-    )
-    try:
-        outcome = await service.probe.probe(look)
-        check = None if outcome.already_recorded else _check_of(service, outcome)
-    except UnknownHealthError as error:
-        log.warning("cannot look at %r: %s", service.name, error)
-        return _unknown(service, str(error)), None
-    except Exception:
-        log.exception("the probe of %r broke; nothing is recorded for this turn", service.name)
-        return _unknown(service, "the probe broke; see the log"), None
-    log.debug("%s is %s (%s ms)", service.name, outcome.status, outcome.latency_ms)
-    return _sighting_of(service, outcome), check
+
+def _marks_of(keys: MonitorKeys | None) -> dict[str, str]:
+    """Who looked, and from where, as keys of `probe_details`."""
+    if keys is None:
+        return {}
+    marks = {"monitor": keys.name, "location": keys.location}
+    return {key: text for key, text in marks.items() if text is not None}
 
 
 def _sighting_of(service: Service, outcome: Outcome) -> Sighting:
@@ -57,13 +177,5 @@ def _unknown(service: Service, reason: str) -> Sighting:
     )
 
 
-def _check_of(service: Service, outcome: Outcome) -> NewHealthCheck:
-    given = {} if outcome.id is None else {"id": outcome.id}
-    return NewHealthCheck(
-        service_name=service.name,
-        status=outcome.status,
-        latency_ms=outcome.latency_ms,
-        checked_at=outcome.checked_at,
-        probe_details=outcome.details or None,
-        **given,
-    )
+def _often(times: int) -> str:
+    return f" ({times:,} times like this in the last minute or so)" if times > 1 else ""

@@ -1,0 +1,32 @@
+"""Saying the same thing once a minute, however often it happens."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pulsebase.monitor.clocks import steady_seconds
+
+__all__ = ["Rarely"]
+
+_PAUSE_SECONDS: Final = 60.0
+# Subjects hold what servers and libraries say, so there could be any number of them.
+_MOST_SUBJECTS: Final = 1000
+
+
+class Rarely:
+    """Knows what was said lately: at most once a minute for each subject."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def times(self, subject: str) -> int:
+        """How often it has happened since it was last said, this time included; 0: keep quiet."""
+        now = steady_seconds()
+        said_at, kept_quiet = self._said.get(subject, (float("-inf"), 0))
+        if now - said_at < _PAUSE_SECONDS:
+            self._said[subject] = said_at, kept_quiet + 1
+            return 0
+        if len(self._said) >= _MOST_SUBJECTS:
+            self._said.clear()
+        self._said[subject] = now, 0
+        return kept_quiet + 1
