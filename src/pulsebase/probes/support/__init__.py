@@ -5,6 +5,8 @@ fields     how a kind refuses keys that could only fail at probe time
 latency    the keys `degraded_above` and `down_above`, and how they judge
 faults     errors of sockets and libraries as one of a few stable kinds
 tools      what probes share while a monitor runs
+reports    what jobs said of themselves, where the monitor has a database
+due        when a job's next report is due
 curl       HTTP transfers
 registry   the kinds by name
 cleaning   details that PostgreSQL can store

@@ -2,6 +2,7 @@
 
 A probe is a value and owns nothing. What is worth keeping between two probes (a transfer engine, a
 resolver, a TLS context) is a tool: a class with a constructor without arguments and `aclose()`.
+What only the monitor can make, such as a view of the database, it gives when it makes the tools.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 __all__ = ["ProbeTools", "Tool"]
@@ -29,11 +31,14 @@ class ProbeTools:
     """Opens each tool once, when the first probe asks for it, and closes all of them.
 
     async with ProbeTools() as tools:
-        outcome = await probe.probe(timeout_seconds=10, tools=tools)
+        outcome = await probe.probe(Look(service_name="a", timeout_seconds=10, tools=tools))
+
+    `given` holds tools that are open already, by the class that probes ask for; they are closed
+    with the others.
     """
 
-    def __init__(self) -> None:
-        self._open: dict[type[Any], Tool] = {}
+    def __init__(self, *, given: Mapping[type[Any], Tool] | None = None) -> None:
+        self._open: dict[type[Any], Tool] = dict(given or {})
 
     def use(self, kind: type[ToolT]) -> ToolT:
         """The shared tool of this class."""
