@@ -147,7 +147,7 @@ def test_run_without_tables_says_what_to_run(empty_database: str, config: Path) 
     assert "pulsebase db migrate" in line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_ends_cleanly_and_records_what_it_saw(
     database: str, config: Path, number: signal.Signals
 ) -> None:

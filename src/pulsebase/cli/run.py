@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import signal
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,7 @@ from pulsebase.cli.watching import (
 from pulsebase.errors import PulsebaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pulsebase.monitor.configuration import Configuration
@@ -35,24 +40,71 @@ def run(path: Path) -> None:
 
     Runs until Ctrl-C or SIGTERM, then records what is left and ends with 0. On a terminal it shows
     a live table, elsewhere a line for each change. While the database is away it goes on probing
-    and keeps the checks.
+    and keeps the checks. A changed file is taken over within seconds, at SIGHUP at once.
     """
+    _allow_many_open_files()
     configuration = read_configuration(path)
-    left = asyncio.run(_run(configuration, target_of(configuration, current_options())))
+    target = target_of(configuration, current_options())
+    left = asyncio.run(_run(path, configuration, target))
     if left:
         message = f"{left} checks could not be recorded before the end; the database is away"
         raise PulsebaseError(message)
 
 
-async def _run(configuration: Configuration, target: Target) -> int:
+async def _run(path: Path, configuration: Configuration, target: Target) -> int:
+    from pulsebase.monitor.background import in_background
     from pulsebase.monitor.monitor import Monitor
+    from pulsebase.monitor.reload import Reloading
+    from pulsebase.monitor.spool import open_spool
 
     async with open_door(target) as connection:
-        if trouble := await make_ready(connection, target):
+        trouble = await make_ready(connection, target)
+        tell(f"{path}: {_watched(configuration)}; recording to {target}")
+        if trouble:
             tell(f"not recording yet: {trouble}")
-        monitor = Monitor(configuration, connection)
-        with stop_on_signals(monitor.stop):
-            return await show_while_running(monitor, f"recording to {target}; Ctrl-C ends")
+        spool = open_spool(configuration.monitor, target)
+        monitor = Monitor(configuration, connection, spool=spool)
+        reloading = Reloading(path, configuration, environ=os.environ, apply=monitor.reload)
+        hangup = _hangup(monitor.stop, reloading.reload_now)
+        with stop_on_signals(monitor.stop, at_hangup=hangup):
+            async with in_background(reloading.run(), name="reload"):
+                return await show_while_running(monitor, f"recording to {target}; Ctrl-C ends")
+
+
+def _watched(configuration: Configuration) -> str:
+    kinds = Counter(service.kind for service in configuration.services)
+    services = len(configuration.services)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    return f"{services:,} service{'' if services == 1 else 's'} ({counts})"
+
+
+def _allow_many_open_files() -> None:
+    """Raise the soft limit to the hard one: each look under way has a connection open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS names a hard limit that it does not grant.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _hangup(stop: Callable[[], None], reload: Callable[[], None]) -> Callable[[], None]:
+    """What SIGHUP means: the terminal that we were started on is closed, else to reload."""
+    has_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+
+    def hangup() -> None:
+        if has_terminal and not _has_terminal():
+            stop()
+        else:
+            reload()
+
+    return hangup
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 async def show_while_running(monitor: Monitor, caption: str) -> int:

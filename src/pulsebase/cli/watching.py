@@ -14,7 +14,12 @@ from uuid import UUID
 import click
 
 from pulsebase.connection import AsyncConnection
-from pulsebase.errors import NotMigratedError, UnavailableError
+from pulsebase.errors import (
+    LockTimeoutError,
+    NotMigratedError,
+    StatementTimeoutError,
+    UnavailableError,
+)
 from pulsebase.models.health_check import HealthCheckModel
 from pulsebase.transports import open_async_transport
 
@@ -36,6 +41,8 @@ config_option = click.option(
 )
 
 _NOBODY = UUID(int=0)
+_PATIENCE_SECONDS = 5.0
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -54,12 +61,17 @@ async def make_ready(connection: AsyncConnection, target: Target) -> str | None:
     """Make sure that the tables are there before anything is watched.
 
     The embedded database is ours alone and is migrated without asking; any other one is not
-    touched: NotMigratedError says what to run. An unreachable database is no reason not to watch:
-    its message comes back, and the monitor keeps what it cannot record.
+    touched: NotMigratedError says what to run. A database that is unreachable or hangs is no reason
+    not to watch: its message comes back, and the monitor keeps what it cannot record.
     """
+    is_embedded = target.scheme == "embedded"  # its first call may have to make and start it
+    patience_seconds = None if is_embedded else target.connect_timeout_seconds + _PATIENCE_SECONDS
     try:
-        await HealthCheckModel.find_by_id(connection, _NOBODY)
-    except UnavailableError as error:
+        async with asyncio.timeout(patience_seconds):
+            await HealthCheckModel.find_by_id(connection, _NOBODY)
+    except TimeoutError:
+        return f"{target.address} did not answer within {patience_seconds:g} s"
+    except (UnavailableError, StatementTimeoutError, LockTimeoutError) as error:
         return str(error)
     except NotMigratedError:
         if target.scheme != "embedded":
@@ -87,18 +99,26 @@ def target_of(configuration: Configuration, options: Options) -> Target:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process at once."""
+def stop_on_signals(
+    stop: Callable[[], None], *, at_hangup: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Call `stop` at the first Ctrl-C or SIGTERM; a second one ends the process at once.
+
+    SIGHUP stops, too, unless something else is to be done `at_hangup`, whenever it comes.
+    """
     loop = asyncio.get_running_loop()
 
     def first(number: signal.Signals) -> None:
         loop.remove_signal_handler(number)
         stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, first, number)
+    for number in _ENDING_SIGNALS:
+        if number == signal.SIGHUP and at_hangup:
+            loop.add_signal_handler(number, at_hangup)
+        else:
+            loop.add_signal_handler(number, first, number)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING_SIGNALS:
             loop.remove_signal_handler(number)
