@@ -27,7 +27,7 @@ from tests.support.server_process import ServerProcess, Unprivileged, free_port,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["PostgresServer", "available_servers"]
+__all__ = ["PostgresServer", "available_servers", "reachable_programs"]
 
 # What differs from PostgreSQL's defaults; nothing here changes what SQL means.
 _SETTINGS = {
@@ -106,7 +106,7 @@ class PostgresServer:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             folder = resources.enter_context(scratch_folder("postgres"))
-            programs = _reachable(self._bin_folder, folder)
+            programs = reachable_programs(self._bin_folder, folder)
             _initialise(programs, folder)
             self.process = self._process(programs, folder)
             resources.callback(self.stop)
@@ -187,7 +187,7 @@ def _initialise(programs: Path, folder: Path) -> None:
         raise RuntimeError(message)
 
 
-def _reachable(programs: Path, folder: Path) -> Path:
+def reachable_programs(programs: Path, folder: Path) -> Path:
     """The same folder, or a copy of the installation where the server's user can reach it."""
     try:
         subprocess.run(
