@@ -6,6 +6,8 @@ of a template that was migrated once, which takes some hundredths of a second.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING
@@ -31,6 +33,15 @@ _HOW_TO_GET_NODE_PARTS = "install Node.js and run make"
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the library does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_folder() -> Iterator[None]:
+    """What monitors and checks keep while their database is away goes to a folder of ours."""
+    with tempfile.TemporaryDirectory(prefix="pulsebase-state-") as folder:
+        os.environ["XDG_STATE_HOME"] = folder
+        yield
+        del os.environ["XDG_STATE_HOME"]
 
 
 @pytest.fixture(scope="session")

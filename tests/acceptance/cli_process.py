@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ended", "pulsebase", "pulsebase_on_terminal", "started"]
 
-_KEPT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
+_KEPT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "XDG_STATE_HOME")
 _TIMEOUT_SECONDS = 60
 
 

@@ -15,6 +15,7 @@ from pulsebase.cli.output import (
     print_error,
     print_json,
     print_table,
+    tell,
     worst,
 )
 from pulsebase.cli.watching import (
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pulsebase.connection import AsyncConnection
     from pulsebase.models.health_check import NewHealthCheck
-    from pulsebase.monitor.configuration import Configuration, Service
+    from pulsebase.monitor.configuration import Configuration, MonitorKeys, Service
     from pulsebase.monitor.sighting import Sighting
     from pulsebase.settings import Target
 
     Looks = list[tuple[Sighting, NewHealthCheck | None]]
+
+_RECORD_SECONDS = 30.0
 
 
 @click.command(cls=HealthCommand)
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
 def check(names: tuple[str, ...], path: Path) -> None:
     """Probe every service of the configuration file once, or only those NAMEd, and record it.
 
+    What cannot be recorded is kept on disk, and the next check or run records it first.
+
     \b
     Exit codes: 0 all healthy, 1 the worst is degraded, 2 one is down,
     3 unknown: a probe broke, or what was seen could not be recorded.
@@ -51,10 +57,10 @@ def check(names: tuple[str, ...], path: Path) -> None:
     configuration = read_configuration(path)
     services = _chosen(configuration, names)
     target = target_of(configuration, current_options())
-    looks, trouble = asyncio.run(_check(services, target))
+    looks, trouble = asyncio.run(_check(services, configuration.monitor, target))
     _show(looks)
     if trouble:
-        print_error(f"nothing was recorded: {trouble}")
+        print_error(trouble)
     statuses = [sighting.status for sighting, _ in looks]
     raise SystemExit(exit_code(worst([*statuses, "unknown"] if trouble else statuses)))
 
@@ -70,18 +76,56 @@ def _chosen(configuration: Configuration, names: Sequence[str]) -> list[Service]
     return [by_name[name] for name in dict.fromkeys(names)] or list(by_name.values())
 
 
-async def _check(services: Sequence[Service], target: Target) -> tuple[Looks, str | None]:
-    from pulsebase.monitor.monitor import check_once, record
+async def _check(
+    services: Sequence[Service], keys: MonitorKeys, target: Target
+) -> tuple[Looks, str | None]:
+    """What was seen, and what is to be said if it could not be recorded."""
+    from pulsebase.monitor.monitor import check_once
 
-    looks = await check_once(services)
-    try:
-        async with open_door(target) as connection:
-            if trouble := await make_ready(connection, target):
-                return looks, trouble
-            await record(connection, [check for _, check in looks if check])
-    except PulsebaseError as error:
-        return looks, str(error)
-    return looks, None
+    async with open_door(target) as connection:
+        looks = await check_once(services, keys=keys)
+        checks = [check for _, check in looks if check]
+        try:
+            trouble = await make_ready(connection, target)
+        except PulsebaseError as error:
+            trouble = str(error)
+        return looks, await _record(connection, checks, keys, target, trouble)
+
+
+async def _record(
+    connection: AsyncConnection,
+    checks: Sequence[NewHealthCheck],
+    keys: MonitorKeys,
+    target: Target,
+    trouble: str | None,
+) -> str | None:
+    """Record what earlier runs kept, then the checks; with trouble ahead, keep them at once."""
+    from pulsebase.monitor.recorder import Recorder
+    from pulsebase.monitor.spool import open_spool
+
+    spool = open_spool(keys, target)
+    earlier = spool.on_disk
+    recorder = Recorder(connection, spool=spool)
+    for check in checks:
+        recorder.put(check)
+    if trouble is None:
+        recorder.start()
+    lost = await recorder.stop(within_seconds=_RECORD_SECONDS)
+    kept = spool.on_disk
+    if earlier and not kept:
+        tell(f"recorded as well, kept by earlier runs: {_counted(earlier)}")
+    if not kept and not lost:
+        return None
+    extent = "not everything" if recorder.recorded else "nothing"
+    reason = trouble or recorder.trouble or "there was not enough time"
+    rest = (
+        f"lost: {_counted(lost)}" if lost else f"kept for the next check or run: {_counted(kept)}"
+    )
+    return f"{extent} was recorded: {reason}; {rest}"
+
+
+def _counted(checks: int) -> str:
+    return "1 check" if checks == 1 else f"{checks} checks"
 
 
 def _show(looks: Looks) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pulsebase.models.health_check import NewHealthCheck
     from pulsebase.monitor.configuration.values import MonitorKeys
+    from pulsebase.monitor.spool_file import SpoolFile
     from pulsebase.monitor.spool_store import Loan
     from pulsebase.settings import Target
 
@@ -34,19 +35,29 @@ T = TypeVar("T")
 def open_spool(keys: MonitorKeys, target: Target) -> Spool:
     """The spool of this process for a database, with what processes that died left there.
 
-    It always opens: where no folder can be written it keeps checks in memory, and says so once.
+    It always opens: while no folder can be written it keeps checks in memory, and says so once.
     """
     limits: dict[str, Any] = {"limit_bytes": keys.spool_limit, "drops": keys.spool_drops}
     try:
-        folder = SpoolFolder(folder_for(keys), target, **limits)
-        folder.prepare()
-        spool = Spool(SpoolStore(folder, adopted=folder.adopt(), **limits), place=str(folder.path))
-    except (OSError, ConfigurationError) as error:
+        path = folder_for(keys)
+    except ConfigurationError as error:
         log.warning("checks that cannot be recorded are kept in memory only: %s", error)
         return Spool(SpoolStore(None, **limits))
+    folder = SpoolFolder(path, target, **limits)
+    spool = Spool(SpoolStore(folder, adopted=_adopted(folder), **limits), place=str(path))
     if spool.count:
-        log.warning("%d checks of earlier runs wait in %s", spool.count, spool.place)
+        log.info("%d checks of earlier runs wait in %s", spool.count, spool.place)
     return spool
+
+
+def _adopted(folder: SpoolFolder) -> list[SpoolFile]:
+    try:
+        folder.prepare()
+        return folder.adopt()
+    except OSError as error:
+        # Perhaps it will be there when it is needed; then it is asked again, and a warning given.
+        log.info("checks that cannot be recorded are kept in memory only: %s", error)
+        return []
 
 
 class Spool:
