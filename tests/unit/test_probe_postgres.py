@@ -82,7 +82,7 @@ async def test_every_supported_major(
 async def test_the_first_value_must_be_as_expected(
     postgres: PostgresServer, query: str, expect: dict[str, Any] | None, status: str
 ) -> None:
-    wanted = PostgresExpectation(**expect) if expect else None
+    wanted = PostgresExpectation(**(expect or {}))
     outcome = await look_once(PostgresProbe(url=postgres.url(), query=query, expect=wanted))
     assert outcome.status == status
     if status == "down":
@@ -189,9 +189,10 @@ async def test_connections_are_counted_for_a_role_that_may_not_see_others(
         connection.execute("create role plain login")
     others = [psycopg.connect(postgres.url()) for _ in range(5)]
     try:
-        probe = {"degraded_connections_left": 1}
         seen = [
-            (await look_once(PostgresProbe(url=url, **probe))).details["connections"]["used"]
+            (await look_once(PostgresProbe(url=url, degraded_connections_left=1))).details[
+                "connections"
+            ]["used"]
             for url in (postgres.url(), postgres.url(user="plain"))
         ]
     finally:
@@ -424,7 +425,7 @@ def test_what_could_only_fail_later_is_refused_at_load(keys: dict[str, Any], fie
     "keys",
     [{}, {"at_least": 2, "at_most": 1}, {"value": "x" * 1001}, {"at_least": 1, "at_most": -1}],
 )
-def test_an_expectation_that_says_nothing_is_refused(keys: dict[str, Any]) -> None:
+def test_an_expectation_that_nothing_fulfils_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises((InvalidValueError, InvalidFieldsError)):
         PostgresExpectation(**keys)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -112,7 +112,7 @@ class PostgresExpectation:
     at_most: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what nothing could fulfil, or everything."""
+        """Refuse what nothing could fulfil."""
         refuse(self._problems())
 
     def failed(self, got: str) -> tuple[str, str] | None:
@@ -128,8 +128,6 @@ class PostgresExpectation:
 
     def _problems(self) -> Iterator[InvalidValueError]:
         bounds = (self.at_least, self.at_most)
-        if self.value is None and bounds == (None, None):
-            yield InvalidValueError("expect", "{}", "one of value, at_least and at_most, or none")
         if self.value is not None and len(self.value) > _LONGEST_VALUE:
             yield InvalidValueError("value", self.value, f"at most {_LONGEST_VALUE} characters")
         if None not in bounds and not (self.at_least or 0) <= (self.at_most or 0):
@@ -147,7 +145,7 @@ class PostgresProbe(LatencyLimits):
 
     url: str
     query: str | None = None
-    expect: PostgresExpectation | None = None
+    expect: PostgresExpectation = field(default_factory=PostgresExpectation)
     degraded_lag: Duration | None = None
     down_lag: Duration | None = None
     degraded_connections_left: int | None = None
@@ -198,9 +196,7 @@ class PostgresProbe(LatencyLimits):
         return any(limit is not None for limit in limits)
 
     def judge_answer(self, answer: str | None) -> Verdict:
-        """Judge what the query gave; without `expect`, any answer is good."""
-        if self.expect is None:
-            return "healthy", {}
+        """Judge what the query gave; where nothing is expected, any answer is good."""
         got = "nothing" if answer is None else answer
         if unmet := self.expect.failed(got):
             expectation, expected = unmet
@@ -236,7 +232,7 @@ class PostgresProbe(LatencyLimits):
             yield InvalidValueError("query", self.query, "one SELECT, VALUES, TABLE or WITH")
         if self.query is not None and "\x00" in self.query:
             yield InvalidValueError("query", "…\\0…", "text without NUL")
-        if self.expect is not None and self.query is None:
+        if self.expect != PostgresExpectation() and self.query is None:
             yield InvalidValueError("query", None, "given, since something is expected of it")
         yield from self._limit_problems()
         yield from self.latency_problems()
