@@ -77,6 +77,9 @@ def _services_of(row: Mapping[str, Any]) -> MonitorServices:
     except binascii.Error as error:
         msg = f"the answer holds no hashes of services ({error})"
         raise MalformedResponseError(msg) from error
+    if len(hashes) % HASH_BYTES:
+        msg = f"the answer holds {len(hashes)} bytes, not hashes of {HASH_BYTES} each"
+        raise MalformedResponseError(msg)
     return MonitorServices(str(row["digest"]), hashes)
 
 
