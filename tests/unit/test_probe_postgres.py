@@ -11,7 +11,8 @@ import pytest
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import UnknownHealthError
-from pulsebase.probes.postgres import PostgresExpectation, PostgresProbe
+from pulsebase.probes.postgres import PostgresProbe
+from pulsebase.probes.support.expected_value import ExpectedValue
 from pulsebase.probes.support.fields import InvalidFieldsError
 from tests.support.looking import look_once
 from tests.support.postgres_server import PostgresServer, available_servers
@@ -29,8 +30,8 @@ HOUR = timedelta(hours=1)
 PASSWORD = "correct-horse-battery"  # noqa: S105 -- opens only what this test makes
 
 
-def expecting(**expectation: Any) -> PostgresExpectation:
-    return PostgresExpectation(**expectation)
+def expecting(**expectation: Any) -> ExpectedValue:
+    return ExpectedValue(**expectation)
 
 
 async def test_a_server_that_answers_is_healthy_and_says_what_it_is(
@@ -82,7 +83,7 @@ async def test_every_supported_major(
 async def test_the_first_value_must_be_as_expected(
     postgres: PostgresServer, query: str, expect: dict[str, Any] | None, status: str
 ) -> None:
-    wanted = PostgresExpectation(**(expect or {}))
+    wanted = ExpectedValue(**(expect or {}))
     outcome = await look_once(PostgresProbe(url=postgres.url(), query=query, expect=wanted))
     assert outcome.status == status
     if status == "down":
@@ -407,7 +408,7 @@ def _ask_for_password(server: PostgresServer) -> None:
         ({"url": "postgresql://a/b\x00"}, "url"),
         ({"query": " ; "}, "query"),
         ({"query": "select '\x00'"}, "query"),
-        ({"expect": PostgresExpectation(value="1")}, "query"),
+        ({"expect": ExpectedValue(value="1")}, "query"),
         ({"degraded_lag": timedelta(0)}, "degraded_lag"),
         ({"degraded_lag": HOUR, "down_lag": SECOND}, "degraded_lag"),
         ({"down_connections_left": 0}, "down_connections_left"),
@@ -423,11 +424,11 @@ def test_what_could_only_fail_later_is_refused_at_load(keys: dict[str, Any], fie
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"at_least": 2, "at_most": 1}, {"value": "x" * 1001}, {"at_least": 1, "at_most": -1}],
+    [{"at_least": 2, "at_most": 1}, {"value": "x" * 1001}, {"at_least": 1, "at_most": -1}],
 )
 def test_an_expectation_that_nothing_fulfils_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises((InvalidValueError, InvalidFieldsError)):
-        PostgresExpectation(**keys)
+        ExpectedValue(**keys)
 
 
 def test_a_refused_url_is_shown_without_its_password() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.probes.support.expected_value import LONGEST_VALUE, ExpectedValue, number_in
 from pulsebase.probes.support.faults import excerpt, failed, fault
 from pulsebase.probes.support.fields import CLOSED, port_problem, refuse
 from pulsebase.probes.support.latency import LatencyLimits
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 
     Verdict = tuple[Status, dict[str, Any]]
 
-__all__ = ["PostgresExpectation", "PostgresProbe"]
+__all__ = ["PostgresProbe"]
 
 _SCHEMES: Final = ("postgresql://", "postgres://")
 _URL_RULE: Final = "a postgresql:// URL with a host that libpq understands"
 _SECRETS: Final = ("password", "sslpassword", "oauth_client_secret")
 _DEFAULT_PORT: Final = "5432"
-_LONGEST_VALUE: Final = 1_000
 
 _BEGIN: Final = "begin transaction read only; set local statement_timeout = {milliseconds}"
 # The server cuts the value and stops after one row, so that not even a careless query fills our
@@ -101,39 +100,6 @@ _MAY_NOT_SEE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresExpectation:
-    """What the first column of the first row must be; all of it must hold."""
-
-    __pydantic_config__: ClassVar[Any] = CLOSED
-
-    value: str | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what nothing could fulfil."""
-        refuse(self._problems())
-
-    def failed(self, got: str) -> tuple[str, str] | None:
-        """The first expectation that does not hold, as (name, expected)."""
-        if self.value is not None and got != self.value:
-            return "value", self.value
-        number = _number(got)
-        if self.at_least is not None and not (number is not None and number >= self.at_least):
-            return "at_least", f"at least {self.at_least:g}"
-        if self.at_most is not None and not (number is not None and number <= self.at_most):
-            return "at_most", f"at most {self.at_most:g}"
-        return None
-
-    def _problems(self) -> Iterator[InvalidValueError]:
-        bounds = (self.at_least, self.at_most)
-        if self.value is not None and len(self.value) > _LONGEST_VALUE:
-            yield InvalidValueError("value", self.value, f"at most {_LONGEST_VALUE} characters")
-        if None not in bounds and not (self.at_least or 0) <= (self.at_most or 0):
-            yield InvalidValueError("at_least", self.at_least, "at most at_most")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PostgresProbe(LatencyLimits):
     """Connect as a client would, ask a query if there is one, and judge what comes back.
@@ -145,7 +111,7 @@ class PostgresProbe(LatencyLimits):
 
     url: str
     query: str | None = None
-    expect: PostgresExpectation = field(default_factory=PostgresExpectation)
+    expect: ExpectedValue = field(default_factory=ExpectedValue)
     degraded_lag: Duration | None = None
     down_lag: Duration | None = None
     degraded_connections_left: int | None = None
@@ -232,7 +198,7 @@ class PostgresProbe(LatencyLimits):
             yield InvalidValueError("query", self.query, "one SELECT, VALUES, TABLE or WITH")
         if self.query is not None and "\x00" in self.query:
             yield InvalidValueError("query", "…\\0…", "text without NUL")
-        if self.expect != PostgresExpectation() and self.query is None:
+        if not self.expect.is_anything and self.query is None:
             yield InvalidValueError("query", None, "given, since something is expected of it")
         yield from self._limit_problems()
         yield from self.latency_problems()
@@ -307,7 +273,7 @@ class _Examination:
         if self._probe.query is None:
             return None
         query = self._probe.query.strip(" \t\r\n;")
-        rows = await session.rows(_FIRST_VALUE.format(longest=_LONGEST_VALUE + 1, query=query))
+        rows = await session.rows(_FIRST_VALUE.format(longest=LONGEST_VALUE + 1, query=query))
         return rows[0][0] if rows else None
 
     async def _connections(self, session: PostgresSession) -> Verdict:
@@ -320,7 +286,7 @@ class _Examination:
         self._seen["in_recovery"] = in_recovery == "t"
         if lag_text is None and followers != "0":
             raise UnknownHealthError(_MAY_NOT_SEE)
-        lag_seconds = None if lag_text is None else _number(lag_text)
+        lag_seconds = None if lag_text is None else number_in(lag_text)
         if lag_seconds is None:
             return self._probe.judge_replication(None)
         self._seen["lag_seconds"] = round(float(lag_seconds), 3)
@@ -355,14 +321,6 @@ def _worst(verdicts: list[Verdict]) -> Verdict:
             if verdict[0] == status:
                 return verdict
     return "healthy", {}
-
-
-def _number(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
 
 
 def _settings(url: str) -> dict[str, str]:
