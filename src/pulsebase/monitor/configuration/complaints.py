@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Complaints"]
 
 # Shown neither literally nor when they come from `${…}`: the file may hold the secret itself.
-_CONFIDENTIAL: Final = frozenset({"key", "headers", "body", "password", "url"})
+_CONFIDENTIAL: Final = re.compile(
+    r"arguments|basic|bearer|body|command|connectivity|cookies?|data|env|environment|form|headers"
+    r"|json|payload|query|send|user|username|(?:.*_)?(?:auth|key|passw|proxy|secret|token|ur[il]).*"
+)
 _SHOWN_CHARACTERS: Final = 60
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -61,7 +64,7 @@ class Complaints:
 
     def invalid_raw(self, place: KeyPath, bound: str, got: object) -> None:
         """Note a value out of its bounds, as the file has it: not shown where it may be secret."""
-        if _CONFIDENTIAL.intersection(place):
+        if any(isinstance(part, str) and _CONFIDENTIAL.fullmatch(part) for part in place):
             self.about(place, f"must be {bound}")
         else:
             self.invalid(place, bound, got)

@@ -12,7 +12,7 @@ from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
 from pulsebase.monitor.configuration.sizes import Size, format_size
 from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem, refuse
-from pulsebase.probes.support.redaction import redact_url
+from pulsebase.probes.support.redaction import HIDDEN, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,8 @@ class MonitorKeys:
 
     def _dead_man_problems(self) -> Iterator[InvalidValueError]:
         if self.dead_man_url is not None and not _is_web_url(self.dead_man_url):
-            yield InvalidValueError("dead_man_url", redact_url(self.dead_man_url), _WEB_URL_RULE)
+            # All of it is secret: who knows it can hide that this monitor is gone.
+            yield InvalidValueError("dead_man_url", HIDDEN, _WEB_URL_RULE)
         if self.dead_man_interval < timedelta(seconds=1):
             got = format_duration(self.dead_man_interval)
             yield InvalidValueError("dead_man_interval", got, "at least 1s")
