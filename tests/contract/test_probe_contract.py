@@ -29,7 +29,7 @@ _NOBODY = {"host": "127.0.0.1", "port": 1}
 # The smallest keys of each kind, aimed at a port of this machine on which nobody listens, or at
 # what cannot be well.
 SMALLEST: dict[str, dict[str, Any]] = {
-    "command": {"command": ["false"]},
+    "command": {"command": ("sh", "-c", "exit 2")},
     "dns": {"name": "a.example", "server": "127.0.0.1", "port": 1},
     "grpc": _NOBODY,
     "heartbeat": {"period": timedelta(hours=1)},

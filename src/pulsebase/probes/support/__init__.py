@@ -7,6 +7,8 @@ faults     errors of sockets and libraries as one of a few stable kinds
 tools      what probes share while a monitor runs
 reports    what jobs said of themselves, where the monitor has a database
 due        when a job's next report is due
+plugin_process  programs of others, ended in time
+perfdata   what such programs measured
 curl       HTTP transfers
 registry   the kinds by name
 cleaning   details that PostgreSQL can store
