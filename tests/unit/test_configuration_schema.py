@@ -1,0 +1,150 @@
+"""The JSON Schema of the configuration file: right files are valid, typical mistakes are not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft4Validator, Draft202012Validator
+from pydantic import TypeAdapter
+
+from pulsebase.monitor.configuration.schema import configuration_schema
+from pulsebase.monitor.configuration.services import SERVICE_KEYS
+from pulsebase.probes import load_probe_kind, probe_kinds
+from tests.unit.configuration_file import MINIMAL
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "docs" / "reference" / "pulsebase.schema.json"
+SCHEMA, REMARKS = configuration_schema()
+# Editors of TOML go by draft 4, whatever a schema declares.
+DIALECTS = pytest.mark.parametrize("dialect", [Draft202012Validator, Draft4Validator])
+
+
+def is_valid(text: str, dialect: Any = Draft202012Validator) -> bool:
+    """Whether the schema accepts a file."""
+    return bool(dialect(SCHEMA).is_valid(tomllib.loads(text)))
+
+
+def examples() -> list[Any]:
+    """Every example in the pages that is, or could be, a whole configuration file."""
+    return [
+        pytest.param(example, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+        for number, example in enumerate(
+            re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+        )
+        if "[[services]]" in example
+    ]
+
+
+def test_it_is_a_schema_of_its_dialect() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_kind_has_its_branches() -> None:
+    assert REMARKS == []
+    branches = {f"service-{kind}" for kind in probe_kinds()}
+    assert branches | {f"group-{kind}" for kind in probe_kinds()} <= SCHEMA["$defs"].keys()
+
+
+def test_the_published_one_is_what_is_made_now() -> None:
+    command = "python -m pulsebase check-config --schema > docs/reference/pulsebase.schema.json"
+    assert json.loads(PUBLISHED.read_text("utf-8")) == SCHEMA, f"run: {command}"
+
+
+def test_the_command_prints_it() -> None:
+    command = [sys.executable, "-m", "pulsebase", "check-config", "--schema"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(printed.stdout) == SCHEMA
+
+
+@DIALECTS
+@pytest.mark.parametrize("example", examples())
+def test_every_example_of_the_pages_is_valid(example: str, dialect: Any) -> None:
+    assert not list(dialect(SCHEMA).iter_errors(tomllib.loads(example)))
+
+
+@DIALECTS
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[groups.web]\ninterval = "1m"\n[[services]]\nname = "a"\ngroup = "web"\n',
+        '[groups.site]\nkind = "tcp"\nport = 1\n[[services]]\nname = "a"\ngroup = "site"\n',
+        '[[services]]\nname = "a"\ngroup = "site"\nkind = "tcp"\nport = 1\n',
+        f'{MINIMAL}method = "${{METHOD}}"\ninterval = "${{INTERVAL}}"\n',
+        f'[monitor]\nspool_limit = "1.5GiB"\nconnectivity = ["tcp://a:1"]\n{MINIMAL}',
+        f'{MINIMAL}labels = {{ team = "x" }}\nretry_interval = "5s"\n',
+    ],
+)
+def test_a_right_file_is_valid(text: str, dialect: Any) -> None:
+    assert is_valid(text, dialect)
+
+
+@DIALECTS
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "services = []\n",
+        "[services]\n",
+        '[[services]]\nname = "a"\n',
+        '[[services]]\nurl = "http://a/"\n',
+        '[[services]]\nname = "a"\nkind = "tcp"\nurl = "http://a/"\n',
+        '[[services]]\nname = "a"\nkind = "tcp"\nhost = "a"\nport = "80"\n',
+        f'{MINIMAL}kind = "htpp"\n',
+        f'{MINIMAL}intervall = "5s"\n',
+        f"{MINIMAL}interval = 60\n",
+        f'{MINIMAL}interval = "60"\n',
+        f'{MINIMAL}interval = ""\n',
+        f'{MINIMAL}method = "BREW"\n',
+        f'{MINIMAL}verify_tls = "no"\n',
+        f'{MINIMAL}expect.status = "2xx"\n',
+        f'{MINIMAL}expect.body_contain = "x"\n',
+        f"{MINIMAL}labels = {{ a = 1 }}\n",
+        '[[services]]\nname = ""\nurl = "http://a/"\n',
+        f"[datbase]\n{MINIMAL}",
+        f'[monitor]\nspool_limit = "100"\n{MINIMAL}',
+        f'[monitor]\nspool_drops = "all"\n{MINIMAL}',
+        f'[monitor]\nlocaton = "x"\n{MINIMAL}',
+        f'[defaults]\nmethod = "GET"\n{MINIMAL}',
+        f'[groups.web]\nname = "x"\n{MINIMAL}',
+        f'[groups.web]\nhost = "x"\n{MINIMAL}',
+        f"[groups]\nweb = 3\n{MINIMAL}",
+    ],
+)
+def test_a_typical_mistake_is_not_valid(text: str, dialect: Any) -> None:
+    assert not is_valid(text, dialect)
+
+
+def test_defaults_are_written_as_in_the_file() -> None:
+    monitor = SCHEMA["properties"]["monitor"]["properties"]
+    assert monitor["heartbeat_interval"]["default"] == "5s"
+    assert monitor["spool_limit"]["default"] == "256MiB"
+    assert SCHEMA["$defs"]["service-http"]["properties"]["method"]["default"] == "GET"
+
+
+@pytest.mark.parametrize("kind", probe_kinds())
+def test_no_kind_takes_a_key_of_the_service(kind: str) -> None:
+    keys = TypeAdapter(load_probe_kind(kind)).json_schema()["properties"].keys()
+    assert not keys & set(SERVICE_KEYS)
+
+
+def test_a_kind_whose_extra_is_missing_is_left_out_with_a_remark() -> None:
+    program = (
+        "import sys; sys.modules['dns'] = None\n"
+        "from pulsebase.monitor.configuration.schema import configuration_schema\n"
+        "schema, remarks = configuration_schema()\n"
+        "assert 'service-dns' not in schema['$defs']\n"
+        "print(*remarks)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert 'the kind "dns" is left out: ' in printed.stdout
+    assert 'pip install "pulsebase[dns]"' in printed.stdout
