@@ -146,6 +146,7 @@ class SpoolFile:
             self._connection.execute("delete from unwell where seq <= ?", (number,))
         if self.count == 0 and self._number("pragma page_count") > _SHRINK_ABOVE_PAGES:
             self._connection.execute("vacuum")
+            self._connection.execute("pragma wal_checkpoint(truncate)")
 
     @property
     def first_text(self) -> str:
