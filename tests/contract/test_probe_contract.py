@@ -30,7 +30,7 @@ _NOBODY = {"host": "127.0.0.1", "port": 1}
 # what cannot be well.
 SMALLEST: dict[str, dict[str, Any]] = {
     "command": {"command": ("sh", "-c", "exit 2")},
-    "dns": {"name": "a.example", "server": "127.0.0.1", "port": 1},
+    "dns": {"query": "a.example", "server": "127.0.0.1", "port": 1},
     "grpc": _NOBODY,
     "heartbeat": {"period": timedelta(hours=1)},
     "http": {"url": "http://127.0.0.1:1/"},

@@ -9,6 +9,13 @@ reports    what jobs said of themselves, where the monitor has a database
 due        when a job's next report is due
 plugin_process  programs of others, ended in time
 perfdata   what such programs measured
+network    the way to a host and a port, and the deadline over all of it
+name_lookup    names to addresses, for thousands at once
+wire       bytes over a connection, in the clear or in TLS
+tls_contexts   whom a probe trusts, and as whom it comes
+certificates   what a certificate says, and why it does not hold
+start_tls  from the clear to TLS
+name_servers   questions to name servers
 curl       HTTP transfers
 registry   the kinds by name
 cleaning   details that PostgreSQL can store

@@ -82,7 +82,9 @@ def why_refused(
     """A sentence that says why a certificate does not hold for a name."""
     code = error.verify_code
     if code == _EXPIRED:
-        since = f" on {certificate.not_after.isoformat()}" if _ended(certificate) else ""
+        # Otherwise it is an authority's certificate that has ended.
+        ended = certificate is not None and certificate.not_after < datetime.now(UTC)
+        since = f" on {certificate.not_after.isoformat()}" if certificate and ended else ""
         return f"the certificate, or one that it rests on, has expired{since}"
     if code == _NOT_YET_VALID:
         return "the certificate, or one that it rests on, is not valid yet"
@@ -94,11 +96,6 @@ def why_refused(
     if code in _UNTRUSTED:
         return f"the certificate is from no authority that is trusted here ({error.verify_message})"
     return f"the certificate does not hold: {error.verify_message}"
-
-
-def _ended(certificate: PresentedCertificate | None) -> bool:
-    # Otherwise it is an authority's certificate that has ended.
-    return certificate is not None and certificate.not_after < datetime.now(UTC)
 
 
 def _written(name: Name) -> str:
