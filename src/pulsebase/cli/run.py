@@ -126,5 +126,6 @@ async def show_while_running(monitor: Monitor, caption: str) -> int:
 def _counted(monitor: Monitor) -> str:
     recorder = monitor.recorder
     waiting = f", {recorder.waiting} waiting" if recorder.waiting else ""
+    spooled = f", {recorder.spooled} on disk" if recorder.spooled else ""
     dropped = f", {recorder.dropped} lost" if recorder.dropped else ""
-    return f"{recorder.recorded} recorded{waiting}{dropped}"
+    return f"{recorder.recorded} recorded{waiting}{spooled}{dropped}"

@@ -41,7 +41,7 @@ config_option = click.option(
 )
 
 _NOBODY = UUID(int=0)
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 1.0
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -79,7 +79,7 @@ class SpoolFile:
     def __init__(self, path: Path | None, *, limit_bytes: int, drops: WhenFull) -> None:
         self.path = path
         self._limit_bytes = limit_bytes
-        self._drops = drops
+        self._drops: WhenFull = drops
         self._settled = 0  # rows up to this number are in the database, if not yet gone from here
         self._lent = 0  # rows up to this number are on their way; they are not dropped
         with _judged():
