@@ -195,7 +195,7 @@ class Sharing:
             self._go_on_without(error, logging.ERROR)
         else:
             return self._next_beat_seconds()
-        return max(_SHORTEST_PAUSE_SECONDS, _RETRY_INTERVALS * self._jittered_seconds())
+        return self._retry_seconds()
 
     async def _meet(self) -> None:
         """Beat, exchange the sets of services where they are new, and see whose share is what."""
@@ -289,7 +289,12 @@ class Sharing:
         self._trouble = kind
 
     def _next_beat_seconds(self) -> float:
-        """After an interval; sooner where another one would be gone by then, so that it is seen."""
+        """After an interval; sooner where something will be to be seen by then.
+
+        That is another one's death, or which services one watches that has only just come.
+        """
+        if not all(each.services_digest for each in self._monitors if each.id != self.id):
+            return self._retry_seconds()
         dues = [
             _SILENT_AFTER_INTERVALS * each.heartbeat_interval_seconds - each.age_seconds
             for each in self._monitors
@@ -297,6 +302,9 @@ class Sharing:
         ]
         soonest = min((due for due in dues if due > 0), default=self._interval_seconds)
         return min(self._jittered_seconds(), soonest + _SHORTEST_PAUSE_SECONDS)
+
+    def _retry_seconds(self) -> float:
+        return max(_SHORTEST_PAUSE_SECONDS, _RETRY_INTERVALS * self._jittered_seconds())
 
     def _jittered_seconds(self) -> float:
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 -- keeps no secret
