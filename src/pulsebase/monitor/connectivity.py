@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
@@ -20,6 +21,9 @@ from pulsebase.probes import Look, ProbeTools, UnknownHealthError
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
+
+    from pulsebase.models.health_check import NewHealthCheck
+    from pulsebase.monitor.sighting import Sighting
 
 __all__ = ["Connectivity"]
 
@@ -50,11 +54,6 @@ class Connectivity:
         self._away_periods: deque[tuple[float, float]] = deque(maxlen=_PERIODS_REMEMBERED)
 
     @property
-    def is_asked(self) -> bool:
-        """Whether there are targets."""
-        return bool(self._targets)
-
-    @property
     def is_away(self) -> bool:
         """Whether none of the targets answered when they were asked last."""
         return self._away_since is not None
@@ -68,6 +67,18 @@ class Connectivity:
     def update(self, targets: Iterable[str]) -> None:
         """Ask these from the next round on."""
         self._targets = tuple(targets)
+
+    async def judge(
+        self, seen: Sighting, check: NewHealthCheck | None, *, began_at: float
+    ) -> tuple[Sighting, NewHealthCheck | None]:
+        """What to show and record of a look that has just ended: a failure only if it is one."""
+        if not self.doubts(check) or not await self.was_away(began_at, steady_seconds()):
+            return seen, check
+        return replace(seen, status="unknown", latency_ms=None, why=self.reason), None
+
+    def doubts(self, check: NewHealthCheck | None) -> bool:
+        """Whether to `judge` may take a while: only what would be recorded as down is doubted."""
+        return bool(self._targets) and check is not None and check.status == "down"
 
     async def was_away(self, began_at: float, ended_at: float) -> bool:
         """Whether the network was away during a look that failed; waits until that is known.

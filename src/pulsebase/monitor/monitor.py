@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pulsebase.models.health_check import HealthCheckModel
 from pulsebase.monitor.background import in_background, repeatedly
+from pulsebase.monitor.clocks import steady_seconds
 from pulsebase.monitor.condition import Condition
 from pulsebase.monitor.configuration import MonitorKeys
 from pulsebase.monitor.connectivity import Connectivity
@@ -17,8 +18,11 @@ from pulsebase.monitor.dead_man import DeadMan
 from pulsebase.monitor.prober import Prober
 from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.reports import DatabaseReports
+from pulsebase.monitor.sharing import Sharing
 from pulsebase.monitor.turns import Turns
 from pulsebase.probes import ProbeTools
+from pulsebase.probes.support.reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,18 +41,31 @@ _FAREWELL_SECONDS: Final = 5.0
 
 
 async def check_once(
-    services: Sequence[Service], *, keys: MonitorKeys | None = None
+    services: Sequence[Service],
+    *,
+    keys: MonitorKeys | None = None,
+    connection: AsyncConnection | None = None,
 ) -> list[tuple[Sighting, NewHealthCheck | None]]:
-    """Probe every service once, at the same time; in the order of the services."""
+    """Probe every service once, at the same time; in the order of the services.
+
+    Heartbeats read what jobs have reported over the connection.
+    """
     keys = keys or MonitorKeys()
     gate = asyncio.Semaphore(keys.concurrency)
+    given = {} if connection is None else {Reports: DatabaseReports(connection)}
+    async with (
+        ProbeTools(given=given) as tools,
+        Prober(tools, keys=keys) as prober,
+        Connectivity(keys.connectivity, tools) as connectivity,
+    ):
 
-    async def one(service: Service, prober: Prober) -> tuple[Sighting, NewHealthCheck | None]:
-        async with gate:
-            return await prober.look(service)
+        async def one(service: Service) -> tuple[Sighting, NewHealthCheck | None]:
+            async with gate:
+                began_at = steady_seconds()
+                seen, check = await prober.look(service)
+            return await connectivity.judge(seen, check, began_at=began_at)
 
-    async with ProbeTools() as tools, Prober(tools, keys=keys) as prober:
-        return await asyncio.gather(*(one(service, prober) for service in services))
+        return await asyncio.gather(*map(one, services))
 
 
 async def record(connection: AsyncConnection, checks: Sequence[NewHealthCheck]) -> CreatedMany:
@@ -71,19 +88,29 @@ class Monitor:
     ) -> None:
         keys = configuration.monitor
         self._configuration = configuration
-        self._tools = ProbeTools()
+        self.latest: dict[str, Sighting] = {}
+        self.reachability = Reachability()
+        self.recorder = Recorder(connection, reachability=self.reachability, spool=spool)
+        self.sharing = Sharing(
+            connection,
+            name=keys.name,
+            location=keys.location,
+            heartbeat_interval=keys.heartbeat_interval,
+            reachability=self.reachability,
+        )
+        self.sharing.watch(service.name for service in configuration.services)
+        reports = DatabaseReports(connection, self.reachability)
+        self._tools = ProbeTools(given={Reports: reports})
         self._prober = Prober(self._tools, keys=keys)
         self._connectivity = Connectivity(keys.connectivity, self._tools)
         self._turns = Turns(
             configuration,
             prober=self._prober,
             connectivity=self._connectivity,
-            owns=self._owns,
+            owns=self.sharing.owns,
             see=self._see,
             not_ours=self._not_ours,
         )
-        self.reachability = Reachability()
-        self.recorder = Recorder(connection, reachability=self.reachability, spool=spool)
         self._condition = Condition(
             turns=self._turns,
             connectivity=self._connectivity,
@@ -91,12 +118,21 @@ class Monitor:
             reachability=self.reachability,
         )
         self._dead_man = DeadMan(keys, self._tools, self._condition.trouble)
-        self.latest: dict[str, Sighting] = {}
 
     @property
     def total(self) -> int:
         """How many services are watched, by all monitors together."""
         return len(self._configuration.services)
+
+    @property
+    def owned(self) -> int:
+        """How many of them are this monitor's, now."""
+        return sum(self.sharing.owns(service.name) for service in self._configuration.services)
+
+    @property
+    def monitors(self) -> int:
+        """How many monitors there are on this database, this one included."""
+        return max(1, len(self.sharing.monitors))
 
     @property
     def counts(self) -> Mapping[Health, int]:
@@ -136,15 +172,15 @@ class Monitor:
         """Go on with this configuration; what is equal goes on undisturbed.
 
         A look under way at a service that is gone or changed comes to nothing. Of `[monitor]`,
-        `heartbeat_interval` and the spool's keys need a new start.
+        the keys of the spool and those by which other monitors know this one need a new start.
         """
         keys = configuration.monitor
         self._configuration = configuration
         self._turns.update(configuration)
-        self._prober.sign(keys)
         self._connectivity.update(keys.connectivity)
         self._dead_man.update(keys)
         names = {service.name for service in configuration.services}
+        self.sharing.watch(names)
         for name in self.latest.keys() - names:
             del self.latest[name]
         log.info("watching %d services", len(names))
@@ -161,13 +197,12 @@ class Monitor:
                 noting = repeatedly(self._condition.note, every_seconds=1.0)
                 await parts.enter_async_context(in_background(noting, name="condition"))
                 await parts.enter_async_context(self._dead_man)
+                self.sharing.start()
+                parts.push_async_callback(self.sharing.stop)
                 await self._turns.run()
         finally:
             left = await self.recorder.stop(within_seconds=_FAREWELL_SECONDS)
         return left
-
-    def _owns(self, name: str) -> bool:
-        return True
 
     def _see(self, sighting: Sighting, check: NewHealthCheck | None) -> None:
         self._condition.saw(sighting)

@@ -49,10 +49,6 @@ class Prober:
         self._rarely = Rarely()
         self.broken = 0
 
-    def sign(self, keys: MonitorKeys) -> None:
-        """From now on every check carries this name and location."""
-        self._marks = _marks_of(keys)
-
     async def look(self, service: Service) -> tuple[Sighting, NewHealthCheck | None]:
         """Look at a service once; what is to be shown, and what is to be recorded, if anything."""
         try:

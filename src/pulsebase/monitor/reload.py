@@ -30,7 +30,14 @@ log = logging.getLogger("pulsebase.monitor")
 
 _PAUSE_SECONDS: Final = 2.0
 # Of `[monitor]`, what a monitor is made with; the rest it can change at any time.
-_FIXED_KEYS: Final = ("heartbeat_interval", "spool", "spool_limit", "spool_drops")
+_FIXED_KEYS: Final = (
+    "name",
+    "location",
+    "heartbeat_interval",
+    "spool",
+    "spool_limit",
+    "spool_drops",
+)
 
 
 class Reloading:

@@ -29,8 +29,10 @@ __all__ = ["Schedule", "Turn", "phase_seconds"]
 log = logging.getLogger("pulsebase.monitor")
 
 _PHASES: Final = 2**32
-# Nobody waits longer than this for the first look at a service.
-_FIRST_LOOK_SECONDS: Final = 60.0
+# Nobody waits longer than a minute for the first look at a service; and it is not wasted in the
+# first moments, in which a monitor does not know its share yet.
+_FIRST_LOOK_SECONDS: Final = 3.0
+_LATEST_FIRST_LOOK_SECONDS: Final = 60.0
 # Smaller differences between the clocks are noise.
 _JUMP_SECONDS: Final = 0.5
 _SAME_MOMENT_SECONDS: Final = 0.05
@@ -150,8 +152,9 @@ class Schedule:
         watch = _Watch(service, next(self._numbers))
         regular = self._regular_after(watch, now)
         watch.regular_at = regular - watch.interval
-        first = now + watch.phase / watch.interval * _FIRST_LOOK_SECONDS
-        watch.is_extra = watch.interval > _FIRST_LOOK_SECONDS and first < regular
+        spread = _LATEST_FIRST_LOOK_SECONDS - _FIRST_LOOK_SECONDS
+        first = now + _FIRST_LOOK_SECONDS + watch.phase / watch.interval * spread
+        watch.is_extra = watch.interval > _LATEST_FIRST_LOOK_SECONDS and first < regular
         watch.at = first if watch.is_extra else regular
         return watch
 

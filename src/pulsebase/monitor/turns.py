@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pulsebase.correlation import bind_correlation_id_when_needed
@@ -73,6 +72,7 @@ class Turns:
         self._is_stopping = False
         self._rarely = Rarely()
         self._late_before = 0
+        self._latest_seconds = 0.0
         self.begun = 0
         self.late = 0
 
@@ -150,6 +150,7 @@ class Turns:
         self.begun += 1
         if late_seconds > _LATE_SECONDS:
             self.late += 1
+            self._latest_seconds = max(self._latest_seconds, late_seconds)
         self._looking.add(asyncio.create_task(self._turn(turn, host)))
         return True
 
@@ -173,14 +174,11 @@ class Turns:
         finally:
             self._put_back(turn, retry=not is_well)
             self._admission.leave(host)
-        if check is not None and check.status == "down" and self._connectivity.is_asked:
+        if self._connectivity.doubts(check):
             # The place is free again: whoever waits for a verdict keeps nobody else from looking.
             self._looking.discard(task)
             self._doubting.add(task)
-            if await self._connectivity.was_away(began_at, steady_seconds()):
-                reason = self._connectivity.reason
-                sighting = replace(sighting, status="unknown", latency_ms=None, why=reason)
-                check = None
+            sighting, check = await self._connectivity.judge(sighting, check, began_at=began_at)
         if self._schedule.is_current(turn):
             self._see(sighting, check)
 
@@ -195,13 +193,13 @@ class Turns:
             return
         if self._rarely.times("late"):
             log.warning(
-                "%d turns began over a second late; %d wait, the first for %.1f s;"
-                " give this monitor more CPU, or raise concurrency",
+                "%d turns began over a second late, the latest after %.1f s; %d wait for a place;"
+                " raise concurrency or host_concurrency, or watch fewer services here",
                 self.late - self._late_before,
+                self._latest_seconds,
                 self.waiting,
-                self.behind_seconds,
             )
-            self._late_before = self.late
+            self._late_before, self._latest_seconds = self.late, 0.0
 
     async def _end(self) -> None:
         """Give up the looks under way; what already failed may still get its verdict."""
