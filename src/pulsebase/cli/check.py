@@ -83,7 +83,7 @@ async def _check(
     from pulsebase.monitor.monitor import check_once
 
     async with open_door(target) as connection:
-        looks = await check_once(services, keys=keys)
+        looks = await check_once(services, keys=keys, connection=connection)
         checks = [check for _, check in looks if check]
         try:
             trouble = await make_ready(connection, target)
