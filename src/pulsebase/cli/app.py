@@ -62,6 +62,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "status": LazyCommand("status", "Show every service's newest check; exit by the worst status."),
     "history": LazyCommand("history", "Show the checks of SERVICE, newest first."),
     "alerts": LazyCommand("alerts", "List and resolve alert events."),
+    "monitors": LazyCommand(
+        "monitors", "Show the monitors on this database and what each of them probes."
+    ),
     "prune": LazyCommand("prune", "Delete old checks and resolved alert events."),
     "db": LazyCommand("db", "Apply, inspect and write migrations."),
     "doctor": LazyCommand("doctor", "Find what is wrong with this installation and what mends it."),
