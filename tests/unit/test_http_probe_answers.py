@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes import Outcome, ProbeTools
 from pulsebase.probes.http import HttpExpectation, HttpProbe
 from pulsebase.probes.support.fields import InvalidFieldsError
+from pulsebase.probes.support.patterns import Regex
 from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, says
 
@@ -79,7 +79,7 @@ async def test_the_body_must_contain_the_text() -> None:
 
 
 async def test_the_body_must_match_the_pattern() -> None:
-    expect = HttpExpectation(body_matches=re.compile(r'"status":\s*"ok"'))
+    expect = HttpExpectation(body_matches=Regex(r'"status":\s*"ok"'))
     async with LyingServer(answers(b'{"status":  "ok"}')) as server:
         assert (await look(HttpProbe(url=server.url, expect=expect))).status == "healthy"
     async with LyingServer(answers(b'{"status":  "bad"}')) as server:
