@@ -137,7 +137,7 @@ class TlsProbe(NetworkTarget):
         for name, days in (("degraded_days_left", degraded), ("down_days_left", down)):
             if days is not None and days < 0:
                 yield InvalidValueError(name, days, "0 or more")
-        if degraded and degraded <= down:
+        if degraded is not None and 0 < degraded <= down:
             bound = "more than down_days_left, or 0"
             yield InvalidValueError("degraded_days_left", degraded, bound)
 

@@ -23,6 +23,10 @@ __all__ = ["LARGEST_CHUNK", "ServiceError", "Wire"]
 
 LARGEST_CHUNK: Final = 16 * 1024
 
+_MOST_LAST_WORDS: Final = 16
+# How OpenSSL calls the alerts by which a server refuses a client.
+_REFUSALS: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+
 T = TypeVar("T")
 
 
@@ -110,15 +114,21 @@ class Wire:
         """
         if (tls := self.tls) is None:
             return
-        quiet = (TimeoutError, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-        with suppress(*quiet):
-            try:
-                async with asyncio.timeout(within_seconds):
-                    await self._in_tls(tls.unwrap)
-            except ssl.SSLError as error:
-                # Data instead of an answer is no complaint.
-                if "ALERT" in (error.reason or ""):
-                    raise
+        try:
+            async with asyncio.timeout(within_seconds):
+                with suppress(ssl.SSLWantReadError):  # the server's own goodbye, not yet there
+                    tls.unwrap()
+                await self._flush()
+                # OpenSSL passes over an alert where it waits for a goodbye, and not where it reads.
+                for _ in range(_MOST_LAST_WORDS):
+                    if not await self.receive():
+                        break
+        except (TimeoutError, ConnectionError):
+            return
+        except ssl.SSLError as error:
+            # A server may end a conversation in which nothing was said as rudely as it likes.
+            if any(word in (error.reason or "") for word in _REFUSALS):
+                raise
 
     def close(self) -> None:
         """Close at once."""
