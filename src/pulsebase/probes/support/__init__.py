@@ -9,6 +9,7 @@ reports    what jobs said of themselves, where the monitor has a database
 due        when a job's next report is due
 plugin_process  programs of others, ended in time
 perfdata   what such programs measured
+callables  functions of others, whatever they do
 network    the way to a host and a port, and the deadline over all of it
 name_lookup    names to addresses, for thousands at once
 wire       bytes over a connection, in the clear or in TLS

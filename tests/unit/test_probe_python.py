@@ -1,0 +1,463 @@
+"""Functions of other people, called: well-behaved, broken, hanging and odd."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pulsebase.errors import InvalidValueError
+from pulsebase.probes import Outcome, ProbeTools, UnknownHealthError
+from pulsebase.probes.python import PythonProbe
+from pulsebase.probes.support import callables
+from tests.support.looking import a_look, look_once
+from tests.support.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "canary-4f9c2d71b6"  # noqa: S105 -- nobody's
+
+# What the module `health_of_shop` holds, which the tests below call.
+SHOP = """
+import asyncio, errno, threading, time
+from pulsebase.probes import Outcome, UnknownHealthError
+
+release = threading.Event()
+started = []
+calls_of_async = []
+
+
+def gives(what=None):
+    return what
+
+
+async def gives_later(what=None):
+    await asyncio.sleep(0)
+    return what
+
+
+class Awaited:
+    async def __call__(self):
+        return "degraded"
+
+
+awaited = Awaited()
+
+
+class Cupboard:
+    @staticmethod
+    def full():
+        return True
+
+
+def raises(token=""):
+    raise ValueError("no such key: " + token + "x" * 5000)
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+async def leaves_later():
+    raise SystemExit(3)
+
+
+def stops():
+    raise StopIteration
+
+
+async def cancels():
+    raise asyncio.CancelledError
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def mumbles():
+    raise Mute
+
+
+def runs_out():
+    raise OSError(errno.EMFILE, "too many open files")
+
+
+def cannot_look():
+    raise UnknownHealthError("no way to the queue from here; open the tunnel")
+
+
+def waits():
+    started.append(threading.current_thread().daemon)
+    release.wait(60)
+
+
+async def waits_later():
+    await asyncio.sleep(60)
+
+
+async def ignores():
+    while not release.is_set():
+        try:
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            pass
+
+
+def sleeps():
+    time.sleep(0.1)
+
+
+def odd(kind):  # by number, since a text among the arguments would be hidden like a secret
+    loop = []
+    loop.append(loop)
+    deep = inner = {}
+    for _ in range(100_000):
+        inner["x"] = inner = {}
+    return {
+        "number": 7,
+        "text": "fine",
+        "empty": "",
+        "bytes": b"x",
+        "generator": (n for n in ()),
+        "no_status": {"latency_ms": 3},
+        "status": {"status": "up"},
+        "list": {"status": ["down"]},
+        "key": {"status": "down", "detials": {}},
+        "details": {"status": "down", "details": "x"},
+        "object": {"status": "down", "details": {"x": object()}},
+        "deep": {"status": "down", "details": deep},
+        "huge": {"status": "down", "details": {"x": 10**5000}},
+        "latency": {"status": "down", "latency_ms": -1},
+        "flag": {"status": "down", "latency_ms": True},
+        "far": {"status": "down", "latency_ms": 2**40},
+    }[ODD[kind]]
+
+
+ODD = "number text empty bytes generator no_status status list key details object deep".split()
+ODD += ["huge", "latency", "flag", "far"]
+
+
+def maps(status="degraded", latency_ms=7):
+    return {"status": status, "latency_ms": latency_ms, "details": {"queue": 12, "loop": [1]}}
+
+
+def answers():
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Outcome(status="degraded", latency_ms=3, checked_at=at, details={"seen": 1})
+
+
+not_a_function = 7
+"""
+
+
+@pytest.fixture(autouse=True)
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module, importable for this test alone; what still waits in it is let go."""
+    import importlib
+    import sys
+
+    (tmp_path / "health_of_shop.py").write_text(SHOP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("health_of_shop")
+    yield module
+    module.release.set()
+    del sys.modules["health_of_shop"]
+
+
+def of_shop(function: str, **arguments: Any) -> PythonProbe:
+    return PythonProbe(callable=f"health_of_shop:{function}", arguments=arguments)
+
+
+async def unknown(probe: PythonProbe) -> str:
+    with pytest.raises(UnknownHealthError) as caught:
+        await look_once(probe)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("function", ["gives", "gives_later"])
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [
+        (None, "healthy"),
+        (True, "healthy"),
+        (False, "down"),
+        ("healthy", "healthy"),
+        ("degraded", "degraded"),
+        ("down", "down"),
+    ],
+)
+async def test_what_it_returns_is_the_status(function: str, what: Any, status: str) -> None:
+    before = datetime.now(UTC)
+    outcome = await look_once(of_shop(function, what=what))
+    assert outcome.status == status
+    assert outcome.latency_ms is not None
+    assert before <= outcome.checked_at <= datetime.now(UTC)
+    assert ("failed" in outcome.details) == (status != "healthy")
+
+
+async def test_anything_that_can_be_called_is_called() -> None:
+    assert (await look_once(of_shop("awaited"))).status == "degraded"
+    assert (await look_once(of_shop("Cupboard.full"))).status == "healthy"
+
+
+async def test_a_mapping_brings_its_own_details_and_time() -> None:
+    outcome = await look_once(of_shop("maps"))
+    assert (outcome.status, outcome.latency_ms) == ("degraded", 7)
+    assert outcome.details == {"queue": 12, "loop": [1]}
+
+
+async def test_an_outcome_is_taken_as_it_is() -> None:
+    outcome = await look_once(of_shop("answers"))
+    assert outcome == Outcome(
+        status="degraded",
+        latency_ms=3,
+        checked_at=datetime(2026, 1, 1, tzinfo=UTC),
+        details={"seen": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "got"),
+    [
+        ("number", "ValueError: it returned a int"),
+        ("text", "ValueError: it returned the text 'fine'"),
+        ("empty", "ValueError: it returned the text ''"),
+        ("bytes", "ValueError: it returned a bytes"),
+        ("generator", "ValueError: it returned a generator"),
+        ("no_status", "ValueError: the status of the mapping is a NoneType"),
+        ("status", "ValueError: the status of the mapping is the text 'up'"),
+        ("list", "ValueError: the status of the mapping is a list"),
+        ("key", "ValueError: the mapping has the unknown key detials"),
+        ("details", "TypeError: the details of the mapping are the text 'x'"),
+        ("object", "TypeError: Object of type object is not JSON serializable"),
+        ("deep", "RecursionError"),
+        ("huge", "ValueError: Exceeds the limit"),
+        ("latency", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
+        ("flag", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
+        ("far", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
+    ],
+)
+async def test_any_other_answer_is_a_failure_that_says_so(kind: str, got: str, shop: Any) -> None:
+    outcome = await look_once(of_shop("odd", kind=shop.ODD.index(kind)))
+    assert outcome.status == "down"
+    assert outcome.details["failed"]["expectation"] == "result"
+    assert outcome.details["failed"]["got"].startswith(got)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("leaves", "SystemExit: 3"),
+        ("leaves_later", "SystemExit: 3"),
+        ("stops", "StopIteration"),
+        ("cancels", "CancelledError"),
+        ("mumbles", "Mute"),
+    ],
+)
+async def test_whatever_it_raises_is_down(function: str, message: str) -> None:
+    outcome = await look_once(of_shop(function))
+    assert (outcome.status, outcome.latency_ms) == ("down", None)
+    assert outcome.details == {"error": {"kind": "exception", "message": message}}
+
+
+async def test_what_it_raises_is_told_without_secrets_and_cut() -> None:
+    outcome = await look_once(of_shop("raises", token=SECRET))
+    message = outcome.details["error"]["message"]
+    assert message.startswith("ValueError: no such key: ***xxx")
+    assert len(message) == 200
+    assert SECRET not in repr(of_shop("raises", token=SECRET))
+
+
+async def test_a_function_can_say_that_it_could_not_look() -> None:
+    assert await unknown(of_shop("cannot_look")) == (
+        "no way to the queue from here; open the tunnel"
+    )
+
+
+async def test_what_this_machine_is_out_of_is_our_own_trouble() -> None:
+    assert "this machine is out of something" in await unknown(of_shop("runs_out"))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("no_such_package.health:queue", "No module named 'no_such_package'"),
+        ("health_of_shop:no_such_function", "has no attribute 'no_such_function'"),
+        ("health_of_shop:not_a_function", "is no function but of the type int"),
+        ("broken_health:queue", "ZeroDivisionError"),
+        ("leaving_health:queue", "SystemExit"),
+        ("unreadable_health:queue", "SyntaxError"),
+    ],
+)
+async def test_what_cannot_be_loaded_is_our_own_trouble(
+    target: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_health.py").write_text("1 / 0\n")
+    (tmp_path / "leaving_health.py").write_text("raise SystemExit(1)\n")
+    (tmp_path / "unreadable_health.py").write_text("def queue(:\n")
+    assert message in await unknown(PythonProbe(callable=target))
+
+
+async def test_arguments_that_it_does_not_take_are_our_own_trouble() -> None:
+    assert "does not take these arguments" in await unknown(of_shop("gives", queue="mail"))
+
+
+async def test_reading_the_configuration_runs_nobodys_code(tmp_path: Path) -> None:
+    import sys
+
+    (tmp_path / "loud_health.py").write_text("print('imported')\ndef queue(): pass\n")
+    probe = PythonProbe(callable="loud_health:queue")
+    assert "loud_health" not in sys.modules
+    assert (await look_once(probe)).status == "healthy"
+
+
+async def timed(probe: PythonProbe, timeout_seconds: float) -> tuple[Outcome, float]:
+    began = time.monotonic()
+    outcome = await look_once(probe, timeout_seconds=timeout_seconds)
+    return outcome, time.monotonic() - began
+
+
+@pytest.mark.parametrize("function", ["waits", "waits_later", "ignores"])
+async def test_one_that_hangs_is_down_when_the_timeout_is_over(function: str, shop: Any) -> None:
+    outcome, elapsed_seconds = await timed(of_shop(function), 0.3)
+    shop.release.set()
+    assert (outcome.status, outcome.latency_ms) == ("down", None)
+    assert outcome.details["error"]["kind"] == "timeout"
+    assert elapsed_seconds < 2
+
+
+@pytest.mark.parametrize("function", ["waits", "ignores"])
+async def test_one_that_hangs_is_not_called_a_second_time(function: str, shop: Any) -> None:
+    async with ProbeTools() as tools:
+        probe = of_shop(function)
+        assert (await probe.probe(a_look(tools, timeout_seconds=0.1))).status == "down"
+        with pytest.raises(UnknownHealthError, match="not called again until then"):
+            await probe.probe(a_look(tools, timeout_seconds=0.1))
+        # Another service is not concerned.
+        other = await of_shop("gives").probe(a_look(tools, service_name="b"))
+        assert other.status == "healthy"
+        shop.release.set()
+
+        async def is_back() -> bool:
+            try:
+                return (await of_shop("gives").probe(a_look(tools))).status == "healthy"
+            except UnknownHealthError:
+                return False
+
+        await wait_until_async(is_back, "the function has come back")
+
+
+async def test_a_hanging_thread_keeps_no_process_from_ending(shop: Any) -> None:
+    await look_once(of_shop("waits"), timeout_seconds=0.1)
+    assert shop.started == [True]
+
+
+async def test_the_number_of_hanging_threads_is_bounded(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callables, "MOST_LEFT_BEHIND", 3)
+    before = threading.active_count()
+    async with ProbeTools() as tools:
+        for name in "abc":
+            await of_shop("waits").probe(a_look(tools, timeout_seconds=0.1, service_name=name))
+        for name in "def":
+            with pytest.raises(UnknownHealthError, match="3 callables have not come back"):
+                await of_shop("waits").probe(a_look(tools, service_name=name))
+        assert threading.active_count() == before + 3
+        shop.release.set()
+        await wait_until_async(lambda: threading.active_count() == before, "they are back")
+        assert (await of_shop("gives").probe(a_look(tools, service_name="g"))).status == "healthy"
+
+
+async def test_a_module_that_hangs_at_import_is_our_own_trouble(tmp_path: Path) -> None:
+    (tmp_path / "slow_health.py").write_text(
+        "import health_of_shop\nhealth_of_shop.release.wait(60)\ndef queue(): pass\n"
+    )
+    with pytest.raises(UnknownHealthError, match=r"was not imported within 0\.2 s"):
+        await look_once(PythonProbe(callable="slow_health:queue"), timeout_seconds=0.2)
+
+
+async def test_a_look_that_is_given_up_cancels_the_coroutine() -> None:
+    async with ProbeTools() as tools:
+        look = asyncio.create_task(of_shop("waits_later").probe(a_look(tools, timeout_seconds=60)))
+        await wait_until_async(lambda: len(asyncio.all_tasks()) > 2, "the coroutine waits")
+        look.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await look
+
+        async def is_back() -> bool:
+            try:
+                return (await of_shop("gives").probe(a_look(tools))).status == "healthy"
+            except UnknownHealthError:
+                return False
+
+        await wait_until_async(is_back, "the coroutine has ended")
+
+
+@pytest.mark.parametrize("function", ["waits", "waits_later"])
+async def test_closing_the_tools_ends_a_look_without_an_answer(function: str) -> None:
+    async with ProbeTools() as tools:
+        look = asyncio.create_task(of_shop(function).probe(a_look(tools, timeout_seconds=60)))
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await look
+
+
+async def test_a_slow_answer_is_judged_by_its_time() -> None:
+    probe = PythonProbe(callable="health_of_shop:sleeps", degraded_above=timedelta(milliseconds=50))
+    outcome = await look_once(probe)
+    assert outcome.status == "degraded"
+    assert outcome.latency_ms is not None
+    assert outcome.latency_ms >= 100
+    assert outcome.details["failed"]["expectation"] == "degraded_above"
+
+
+async def test_the_time_of_the_import_is_not_that_of_the_call(tmp_path: Path) -> None:
+    (tmp_path / "heavy_health.py").write_text("import time\ntime.sleep(0.3)\ndef queue(): pass\n")
+    outcome = await look_once(PythonProbe(callable="heavy_health:queue"))
+    assert outcome.latency_ms is not None
+    assert outcome.latency_ms < 250
+
+
+async def test_a_loop_that_is_never_blocked_by_a_function() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await look_once(of_shop("sleeps"))
+    ticking.cancel()
+    assert ticks >= 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "field"),
+    [
+        ({"callable": ""}, "callable"),
+        ({"callable": "shop"}, "callable"),
+        ({"callable": "shop:"}, "callable"),
+        ({"callable": ":queue"}, "callable"),
+        ({"callable": "shop.health.queue"}, "callable"),
+        ({"callable": "shop..health:queue"}, "callable"),
+        ({"callable": "shop:queue()"}, "callable"),
+        ({"callable": "shop:queue:length"}, "callable"),
+        ({"callable": "shop:queue", "arguments": {"a b": 1}}, "arguments"),
+    ],
+)
+def test_keys_that_cannot_work_are_refused(keys: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        PythonProbe(**keys)
+    assert caught.value.field == field
