@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import importing, migrating, recording, scheduling
+from bench import importing, migrating, probing, recording, scheduling
 from bench.harness import show
 from pulsebase.connection import connect
 from pulsebase.migrations import Migrator, packaged
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("recording", "http", "migrating", "importing")
 # What takes minutes is run when it is asked for by name.
-_LONG = ("scheduling",)
+_LONG = ("probing", "scheduling")
 
 
 def main(names: list[str]) -> int:
@@ -51,6 +51,8 @@ def main(names: list[str]) -> int:
             lines += migrating.migrating(server, Path(folder))
         if "importing" in wanted:
             lines += importing.importing()
+        if "probing" in wanted:
+            lines += probing.probing(_migrated(server))
         if "scheduling" in wanted:
             scheduling.scheduling(_migrated(server))
     if lines:
