@@ -111,6 +111,7 @@ class Monitor:
             see=self._see,
             not_ours=self._not_ours,
         )
+        self.sharing.when_moved(self._turns.catch_up)
         self._condition = Condition(
             turns=self._turns,
             connectivity=self._connectivity,

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import platform
 import random
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,12 @@ from pulsebase import __version__
 from pulsebase.correlation import correlated
 from pulsebase.errors import NotMigratedError, PulsebaseError, UnavailableError
 from pulsebase.models.monitor import MonitorModel, MonitorServices
+from pulsebase.monitor.clocks import steady_seconds
 from pulsebase.monitor.footprints import Footprints
 from pulsebase.monitor.rendezvous import Candidate, ServiceSet, owner_of, service_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import timedelta
     from uuid import UUID
 
@@ -45,12 +45,6 @@ _SHORTEST_PAUSE_SECONDS = 0.05
 _SHORTEST_BEAT_TIMEOUT_SECONDS = 1.0
 _EXCHANGE_TIMEOUT_SECONDS = 10.0  # 100,000 services are a megabyte
 _FAREWELL_SECONDS = 2.0
-# Goes on while the machine is suspended, where the system has such a clock.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def _now_seconds() -> float:
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +106,22 @@ class Sharing:
         self._beat_timeout_seconds = max(_SHORTEST_BEAT_TIMEOUT_SECONDS, self._interval_seconds / 2)
         self._stirred = asyncio.Event()
         self._stopping = False
-        self._awake_at_seconds = _now_seconds()
+        self._awake_at_seconds = self._met_at_seconds = steady_seconds()
+        self._moved: Callable[[float], None] | None = None
+        self._missed = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
         """The monitors that are there, of all locations, as of the last beat."""
         return self._monitors
+
+    def when_moved(self, call: Callable[[float], None]) -> None:
+        """Call this when services may have become ours, with the steady seconds since when.
+
+        Turns since then may have been missed: by one that died, or by us, who did not know.
+        """
+        self._moved = call
 
     def watch(self, service_names: Iterable[str]) -> None:
         """Share these services from now on; the other monitors are told at once."""
@@ -131,13 +134,14 @@ class Sharing:
         if share is None:
             return False
         if not share.is_alone and self._was_asleep():
+            self._missed = True
             self._stirred.set()
             return False  # the others have taken over meanwhile; the next beat tells
         return share.owns(service_name)
 
     def start(self) -> None:
         """Begin to beat in the background."""
-        self._awake_at_seconds = _now_seconds()
+        self._awake_at_seconds = steady_seconds()
         self._task = asyncio.create_task(self._run(), name="sharing")
 
     async def stop(self) -> None:
@@ -159,7 +163,7 @@ class Sharing:
             self._footprints.erase(self.id)
 
     def _was_asleep(self) -> bool:
-        asleep_seconds = _now_seconds() - self._awake_at_seconds
+        asleep_seconds = steady_seconds() - self._awake_at_seconds
         return asleep_seconds > _SILENT_AFTER_INTERVALS * self._interval_seconds
 
     async def _run(self) -> None:
@@ -170,7 +174,7 @@ class Sharing:
             await self._pause(delay_seconds)
 
     async def _pause(self, seconds: float) -> None:
-        self._awake_at_seconds = _now_seconds()
+        self._awake_at_seconds = steady_seconds()
         try:
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()
@@ -213,8 +217,9 @@ class Sharing:
             if each.id != self.id and each.location == self._location and each.services_digest
         ]
         candidates = [Candidate(each.id, await self._services_of(each)) for each in others]
-        self._monitors = tuple(monitors)
-        self._divide((Candidate(self.id), *candidates))
+        since_seconds = self._unprobed_since_seconds({each.id for each in monitors})
+        self._monitors, self._met_at_seconds = tuple(monitors), steady_seconds()
+        self._divide((Candidate(self.id), *candidates), since_seconds)
 
     async def _own_services(self) -> ServiceSet:
         names, services = self._services
@@ -261,10 +266,23 @@ class Sharing:
             self._sets[digest] = await asyncio.to_thread(ServiceSet, packed.hashes)
         return self._sets[digest]
 
-    def _divide(self, candidates: tuple[Candidate, ...]) -> None:
+    def _unprobed_since_seconds(self, there: set[UUID]) -> float:
+        """Since when nobody may have probed what is ours from now on."""
+        last_beats = [
+            self._met_at_seconds - each.age_seconds
+            for each in self._monitors
+            if each.id not in there
+        ]
+        return min([self._met_at_seconds, *last_beats])
+
+    def _divide(self, candidates: tuple[Candidate, ...], since_seconds: float) -> None:
         if self._share is None or self._share.candidates != candidates:
             log.info("%d monitors share the services of this location", len(candidates))
             self._share = _Share(self.id, candidates)
+            self._missed = True
+        if self._missed:
+            self._missed = False
+            self._tell_moved(since_seconds)
         if self._trouble:
             log.info("the monitors meet again")
         self._trouble = ""
@@ -272,11 +290,16 @@ class Sharing:
         kept.add(self._services[1].digest)
         self._sets = {digest: each for digest, each in self._sets.items() if digest in kept}
 
+    def _tell_moved(self, since_seconds: float) -> None:
+        if self._moved is not None:
+            self._moved(since_seconds)
+
     def _go_on_without(self, error: Exception, level: int) -> None:
         """Keep the share that there was, or take everything if there was none; tell it once."""
         self._was_cut_off = True
         if self._share is None:
             self._share = _Share(self.id, (Candidate(self.id),))
+            self._tell_moved(self._met_at_seconds)
         kind = type(error).__name__
         text = str(error) or "no answer in time"
         alone = "probing all services" if self._share.is_alone else "keeping the share"

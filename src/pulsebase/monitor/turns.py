@@ -35,6 +35,7 @@ _TOGETHER_SECONDS: Final = 0.005
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 _LATE_SECONDS: Final = 1.0
 _LAST_VERDICT_SECONDS: Final = 3.0
+_SLICE: Final = 200
 
 
 class Turns:
@@ -65,6 +66,8 @@ class Turns:
             self._begin, limit=keys.concurrency, host_limit=keys.host_concurrency
         )
         self._hosts: dict[str, str | None] = {}
+        self._passed: dict[str, float] = {}  # the last turn that was not ours, by name
+        self._catching: set[asyncio.Task[None]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._doubting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -100,9 +103,29 @@ class Turns:
         """Other services and limits; what is equal is not touched."""
         keys = configuration.monitor
         self._hosts.clear()
+        self._passed.clear()
         self._schedule.update(configuration.services)
         self._admission.set_limits(limit=keys.concurrency, host_limit=keys.host_concurrency)
         self._wake.set()
+
+    def catch_up(self, since_seconds: float) -> None:
+        """Look soon at what is ours since just now and had its turn after `since_seconds`.
+
+        Whoever had it then may have died before; waiting for its next turn would double the gap.
+        """
+        task = asyncio.create_task(self._catch_up(since_seconds), name="catching up")
+        self._catching.add(task)
+        task.add_done_callback(self._catching.discard)
+
+    async def _catch_up(self, since_seconds: float) -> None:
+        missed = [name for name, at_seconds in self._passed.items() if at_seconds >= since_seconds]
+        ours: list[str] = []
+        for start in range(0, len(missed), _SLICE):
+            ours += filter(self._owns, missed[start : start + _SLICE])
+            await asyncio.sleep(0)  # whose each is has to be worked out anew
+        if ours and not self._is_stopping:
+            self._schedule.hasten(ours)
+            self._wake.set()
 
     def stop(self) -> None:
         """Let `run` return soon: nothing new begins, and looks under way are given up."""
@@ -134,9 +157,11 @@ class Turns:
     def _take(self, turn: Turn) -> None:
         name = turn.service.name
         if not self._owns(name):
+            self._passed[name] = turn.at_seconds
             self._schedule.done(turn)
             self._not_ours(name)
             return
+        self._passed.pop(name, None)
         if name not in self._hosts:
             self._hosts[name] = turn.service.probe.host
         self._admission.enter(turn, self._hosts[name])
@@ -209,7 +234,7 @@ class Turns:
         if self._doubting:
             self._connectivity.hurry()
             await asyncio.wait(self._doubting, timeout=_LAST_VERDICT_SECONDS)
-        left = [*self._looking, *self._doubting]
+        left = [*self._looking, *self._doubting, *self._catching]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
