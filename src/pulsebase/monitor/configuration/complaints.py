@@ -44,6 +44,10 @@ class Complaints:
         """Whether there is a complaint about a place, or about something within it."""
         return place in self._spoiled
 
+    def may_show(self, place: KeyPath) -> bool:
+        """Whether a value may be shown: it is in the file itself, and not under a secret's name."""
+        return not (self._is_hidden(place) or _is_confidential(place))
+
     def about(self, place: KeyPath, problem: str) -> None:
         """Note a problem as `<key in table> <problem>`.
 
@@ -64,7 +68,7 @@ class Complaints:
 
     def invalid_raw(self, place: KeyPath, bound: str, got: object) -> None:
         """Note a value out of its bounds, as the file has it: not shown where it may be secret."""
-        if any(isinstance(part, str) and _CONFIDENTIAL.fullmatch(part) for part in place):
+        if _is_confidential(place):
             self.about(place, f"must be {bound}")
         else:
             self.invalid(place, bound, got)
@@ -136,6 +140,10 @@ class Complaints:
         if isinstance(title, str) and (name, index, "name") not in self._hidden:
             return _shown(title)
         return f"number {index + 1}"
+
+
+def _is_confidential(place: KeyPath) -> bool:
+    return any(isinstance(part, str) and _CONFIDENTIAL.fullmatch(part) for part in place)
 
 
 def _split(place: KeyPath) -> tuple[KeyPath, list[str]]:

@@ -129,8 +129,12 @@ class Validation:
                 where = origin.of((*entry, error.field))
                 self._complaints.invalid(where, error.bound, error.value)
             case _:
+                where = origin.of(entry)
                 bound = str(error).removeprefix("must be ")
-                self._complaints.invalid_raw(origin.of(entry), bound, got)
+                # Behind the rule some say what is wrong with the value, in the value's own words.
+                if not self._complaints.may_show(where):
+                    bound = bound.partition("; ")[0]
+                self._complaints.invalid_raw(where, bound, got)
 
 
 def _without(table: Any, places: list[KeyPath]) -> Any:
