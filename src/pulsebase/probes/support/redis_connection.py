@@ -8,7 +8,7 @@ waits for as many bytes as a server announces.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
@@ -27,6 +27,7 @@ from pulsebase.probes.support.wire import ServiceError
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Iterable
 
     from pulsebase.probes.support.faults import ErrorKind
 
@@ -72,7 +73,7 @@ class BoundedConnection(Connection):
     async def greet(self) -> None:
         """Authenticate and choose the database; raises ServiceError."""
         try:
-            await self.connect()
+            await self.connect()  # type: ignore[no-untyped-call] -- redis-py left it untyped
         except (RedisError, *_PARSER_STUMBLES) as error:
             raise _service_error(error) from error
 
@@ -107,10 +108,11 @@ class _BoundedReader(asyncio.StreamReader):
         super().__init__(loop=loop)
         self._received = 0
 
-    def feed_data(self, data: bytes) -> None:
-        self._received += len(data)
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        chunk = bytes(data)
+        self._received += len(chunk)
         if self._received <= LARGEST_ANSWER:
-            super().feed_data(data)
+            super().feed_data(chunk)
         elif self.exception() is None:
             message = f"the server sent more than {LARGEST_ANSWER} bytes"
             self.set_exception(ServiceError(message, kind="body_too_large"))
