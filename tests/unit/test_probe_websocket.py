@@ -275,8 +275,8 @@ async def test_endless_wrong_messages_end_with_the_timeout() -> None:
         url = f"ws://127.0.0.1:{server.port}"
         probe = WebsocketProbe(url=url, expect=expecting(contains="b"))
         started = time.monotonic()
-        outcome = await look_once(probe, timeout_seconds=0.5)
-    assert time.monotonic() - started < 2
+        outcome = await look_once(probe, timeout_seconds=2)
+    assert time.monotonic() - started < 4
     assert outcome.details["failed"]["got"] == "a"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pulsebase.probes.support.network import Journey, Verdict
     from pulsebase.probes.support.outcome import Look, Outcome
+    from pulsebase.probes.support.tls_contexts import Verification
 
 __all__ = ["RedisProbe", "Role"]
 
@@ -93,7 +94,7 @@ class RedisProbe(LatencyLimits):
         files = TlsFiles(
             ca_file=self.ca_file, certificate_file=self.certificate_file, key_file=self.key_file
         )
-        verification: Literal["full", "none"] = "full" if self.verify_tls else "none"
+        verification: Verification = "full" if self.verify_tls else "none"
         context = journey.look.tools.use(TlsContexts).use(files, verification)
         with journey.phase("tls"):
             await connection.open_streams(context, server_name=self._target.tls_name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pulsebase.probes.support.network import Journey, Verdict
     from pulsebase.probes.support.outcome import Look, Outcome
+    from pulsebase.probes.support.tls_contexts import Verification
     from pulsebase.probes.support.websocket_session import WebSocketSession
 
 __all__ = ["MessageExpectation", "WebsocketProbe"]
@@ -145,9 +146,11 @@ class WebsocketProbe(LatencyLimits):
     ) -> dict[str, Any] | None:
         """None once a message is as expected; what was wrong with the last when time is up."""
         wrong: tuple[str, str, str] | None = None
+        last_word_seconds = journey.look.timeout_seconds * _LAST_WORD
         try:
-            async with asyncio.timeout(journey.seconds_left * (1 - _LAST_WORD)):
-                while True:
+            async with asyncio.timeout(journey.seconds_left - last_word_seconds):
+                # The clock is read too: in a flood the loop comes to its timers late.
+                while wrong is None or journey.seconds_left > last_word_seconds:
                     message = (await session.receive()).decode("utf-8", "replace")
                     if (unmet := self.expect.failed(message)) is None:
                         return None
@@ -161,7 +164,7 @@ class WebsocketProbe(LatencyLimits):
     def _context(self, journey: Journey) -> ssl.SSLContext | None:
         if not self.url.startswith("wss:"):
             return None
-        verification = "full" if self.verify_tls else "none"
+        verification: Verification = "full" if self.verify_tls else "none"
         return journey.look.tools.use(TlsContexts).use(self._tls_files, verification)
 
     @property

@@ -73,7 +73,7 @@ class BoundedConnection(Connection):
     async def greet(self) -> None:
         """Authenticate and choose the database; raises ServiceError."""
         try:
-            await self.connect()  # type: ignore[no-untyped-call] -- redis-py left it untyped
+            await self.connect()  # type: ignore[no-untyped-call]  # in redis-py
         except (RedisError, *_PARSER_STUMBLES) as error:
             raise _service_error(error) from error
 
