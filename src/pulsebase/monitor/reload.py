@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pulsebase.monitor.configuration import Configuration, Service
+    from pulsebase.monitor.configuration import Configuration
 
     Contents = Mapping[Path, bytes | None]
 
@@ -106,29 +106,26 @@ class Reloading:
         else:
             if _holds(found.sources, agreed):
                 self._judged = found.sources
-                self._take_over(found, was_asked=agreed is None)
+                await self._take_over(found, was_asked=agreed is None)
 
     def _refuse(self, error: UnusableFileError) -> None:
         for problem in error.problems:
             log.error("%s", problem)
         log.error("the configuration file was refused; the one before goes on")
 
-    def _take_over(self, found: Configuration, *, was_asked: bool) -> None:
-        if found == self._current:
-            log.log(
-                logging.INFO if was_asked else logging.DEBUG,
-                "nothing in %s has changed",
-                self._path,
-            )
+    async def _take_over(self, found: Configuration, *, was_asked: bool) -> None:
+        difference = await asyncio.to_thread(_difference, self._current, found)
+        if difference is None:
+            level = logging.INFO if was_asked else logging.DEBUG
+            log.log(level, "nothing in %s has changed", self._path)
             return
-        told = _difference(self._current.services, found.services)
         try:
             self._apply(found)
         except Exception:
             log.exception("the changed configuration could not be taken over; restart to apply it")
             return
         self._current = found
-        log.info("%s was read again: %s", self._path, told)
+        log.info("%s was read again: %s", self._path, difference)
         if fixed := needing_restart(self._at_start, found):
             log.warning("restart to apply: %s", ", ".join(fixed))
 
@@ -148,9 +145,12 @@ def _holds(sources: Contents, agreed: Contents | None) -> bool:
     return agreed is None or all(sources[path] == agreed[path] for path in sources.keys() & agreed)
 
 
-def _difference(before: tuple[Service, ...], after: tuple[Service, ...]) -> str:
-    old = {service.name: service for service in before}
-    new = {service.name: service for service in after}
+def _difference(before: Configuration, after: Configuration) -> str | None:
+    """How many services are touched; None where the two say the same."""
+    if before == after:
+        return None
+    old = {service.name: service for service in before.services}
+    new = {service.name: service for service in after.services}
     both = old.keys() & new.keys()
     changed = sum(old[name] != new[name] for name in both)
     return (
