@@ -38,8 +38,8 @@ class MailServer:
         assert self._server is not None
         self._server.close()
         for conversation in self._conversations:
-            if conversation.transport is not None:
-                conversation.transport.abort()
+            if isinstance(transport := conversation.transport, asyncio.WriteTransport):
+                transport.abort()
 
     def _conversation(self) -> SMTP:
         conversation = SMTP(

@@ -151,7 +151,7 @@ async def _ask_by_stream(
         await wire.send(question.to_wire(prepend_length=True))
         with journey.phase("first_byte"):
             length = int.from_bytes(await wire.receive_exactly(2))
-        packet = await wire.receive_exactly(length)
+        packet = await wire.receive_exactly(length, begun=True)
     if message := _read(packet, question):
         return message
     told = f"{length} bytes came, and they do not answer the question"

@@ -69,11 +69,15 @@ class Wire:
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
 
-    async def receive_exactly(self, count: int) -> bytes:
-        """So many bytes; raises EOFError if the server closes before."""
+    async def receive_exactly(self, count: int, *, begun: bool = False) -> bytes:
+        """So many bytes; raises EOFError if the server closes before.
+
+        Raises ConnectionResetError instead where that is before the first, unless the answer has
+        `begun` already.
+        """
         found = b""
         while len(found) < count:
-            found += await self._receive_more(found)
+            found += await self._receive_more(begun=begun or bool(found))
         self._ahead = found[count:]
         return found[:count]
 
@@ -87,7 +91,7 @@ class Wire:
             if len(found) > longest:
                 message = f"a line is longer than {longest} bytes"
                 raise ServiceError(message)
-            found += await self._receive_more(found)
+            found += await self._receive_more(begun=bool(found))
         line, _, self._ahead = found.partition(b"\n")
         return line.rstrip(b"\r")
 
@@ -146,11 +150,11 @@ class Wire:
         """Close at once."""
         self.close()
 
-    async def _receive_more(self, found: bytes) -> bytes:
+    async def _receive_more(self, *, begun: bool) -> bytes:
         if chunk := await self.receive():
             return chunk
-        message = "the connection was closed " + ("in mid-answer" if found else "without a word")
-        raise EOFError(message) if found else ConnectionResetError(message)
+        message = "the connection was closed " + ("in mid-answer" if begun else "without a word")
+        raise EOFError(message) if begun else ConnectionResetError(message)
 
     async def _in_tls(self, step: Callable[[], T]) -> T:
         while True:
