@@ -22,7 +22,7 @@ from pulsebase.probes.support.fields import InvalidFieldsError
 from pulsebase.probes.support.name_servers import _read
 from tests.support.dns_server import DnsServer, answering, nobody_home, refusing
 from tests.support.looking import look_once
-from tests.support.lying_server import resets, says, stalls
+from tests.support.lying_server import resets, stalls
 from tests.support.server_process import free_port
 from tests.support.talking_server import TalkingServer
 
@@ -235,8 +235,13 @@ async def test_every_lie_has_its_kind_in_time_and_in_bounded_memory(
 
 async def test_a_stream_that_ends_or_stops_within_an_answer() -> None:
     half = (400).to_bytes(2) + b"\x00" * 100
+
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
+        await reader.read(1000)
+        writer.write(half)
+
     for behaviour, kind in (
-        (says(half), "incomplete"),
+        (ends, "incomplete"),
         (stalls(half), "timeout"),
         (resets(), "reset"),
     ):

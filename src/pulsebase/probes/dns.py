@@ -100,13 +100,13 @@ class DnsProbe(LatencyLimits):
             return "down", failed("rcode", self.expect.rcode, code)
         records, ttl_seconds = _records(answer.message)
         if records:
-            shown = [excerpt(_written(one)) for one in records[:MOST_SHOWN]]
+            shown = [excerpt(text) for text in _written(records)[:MOST_SHOWN]]
             journey.details |= {"answers": shown, "ttl_seconds": ttl_seconds}
         return self._unmet(records) or self.judge_latency(elapsed_seconds)
 
     def _unmet(self, records: Sequence[dns.rdata.Rdata]) -> Verdict | None:
         got = {_comparable(one) for one in records}
-        shown = excerpt(", ".join(map(_written, records)) or "no record")
+        shown = excerpt(", ".join(_written(records)) or "no record")
         if self.expect.answers is not None:
             if got != self._wanted(self.expect.answers):
                 expected = ", ".join(self.expect.answers) or "no record"
@@ -179,10 +179,14 @@ def _comparable(record: dns.rdata.Rdata) -> bytes:
     return record.to_digestable(dns.name.root)
 
 
-def _written(record: dns.rdata.Rdata) -> str:
-    if isinstance(record, TXTBase):
-        return b"".join(record.strings).decode("utf-8", "replace")
-    return record.to_text()
+def _written(records: Iterable[dns.rdata.Rdata]) -> list[str]:
+    """As people write them, in an order of their own: servers shuffle them."""
+    return sorted(
+        b"".join(one.strings).decode("utf-8", "replace")
+        if isinstance(one, TXTBase)
+        else one.to_text()
+        for one in records
+    )
 
 
 def _records(message: dns.message.Message) -> tuple[list[dns.rdata.Rdata], int]:
