@@ -219,10 +219,10 @@ class SpoolFile:
             " select seq from unwell where seq > :lent order by seq desc limit :rows)",
             {"lent": lent, "rows": rows},
         )
-        given = {"lent": lent, "bound": bound}
-        return self._changed(
-            "delete from healthy where seq > :lent and seq >= :bound", given
-        ) + self._changed("delete from unwell where seq > :lent and seq >= :bound", given)
+        given = {"bound": max(bound, lent + 1)}
+        return self._changed("delete from healthy where seq >= :bound", given) + self._changed(
+            "delete from unwell where seq >= :bound", given
+        )
 
     def _drop_healthy(self, rows: int, lent: int) -> int:
         return self._changed(
