@@ -212,7 +212,9 @@ LONG = Pace(services=500, interval_seconds=10, heartbeat_seconds=5, watched_seco
 TOLERANCE_SECONDS = 0.5
 
 
-@pytest.mark.parametrize("pace", [SHORT, pytest.param(LONG, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "pace", [SHORT, pytest.param(LONG, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
+)
 def test_each_service_has_one_prober_and_a_killed_one_is_replaced(
     database: str, target: str, tmp_path: Path, pace: Pace
 ) -> None:

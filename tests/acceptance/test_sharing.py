@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from tests.support.postgrest_server import PostgrestServer
+
 pytestmark = pytest.mark.anyio
 
 HEARTBEAT_SECONDS = 0.6
@@ -58,10 +60,11 @@ class Crew:
         location: str | None = None,
         folder: Path | None = None,
         url: str | None = None,
+        key: str | None = None,
     ) -> Sharing:
         """A new member that watches these names."""
         sharing = Sharing(
-            await self._connection(url or self._url),
+            await self._connection(url or self._url, key),
             name=f"monitor-{len(self.members)}",
             location=location,
             heartbeat_interval=timedelta(seconds=HEARTBEAT_SECONDS),
@@ -74,8 +77,8 @@ class Crew:
         self.members.append(sharing)
         return sharing
 
-    async def _connection(self, url: str) -> AsyncConnection:
-        connection = connect_async(url, connect_timeout_seconds=2)
+    async def _connection(self, url: str, key: str | None) -> AsyncConnection:
+        connection = connect_async(url, key=key, connect_timeout_seconds=2)
         return await self._stack.enter_async_context(connection)
 
     async def settle(self, *members: Sharing) -> None:
@@ -83,7 +86,10 @@ class Crew:
         there = {member.id for member in members}
 
         def settled() -> bool:
-            met = all({each.id for each in member.monitors} == there for member in members)
+            met = all(
+                {each.id for each in member.monitors if each.location == member._location} == there
+                for member in members
+            )
             counts = Counter(sum(member.owns(name) for member in members) for name in NAMES)
             return met and counts == {1: len(NAMES)}
 
@@ -273,6 +279,19 @@ def _last_beats(url: str) -> list[float]:
             "select extract(epoch from last_seen_at)::float8 from monitors order by started_at, id"
         ).fetchall()
     return [row[0] for row in found]
+
+
+async def test_they_share_over_https_with_those_that_connect_directly(
+    http_database: str, postgrest: PostgrestServer, tmp_path: Path
+) -> None:
+    async with a_crew(http_database, tmp_path) as crew:
+        direct = await crew.join(location="mixed doors")
+        over_https = await crew.join(
+            location="mixed doors", url=postgrest.url, key=postgrest.service_key
+        )
+        await crew.settle(direct, over_https)
+        die(direct)
+        await crew.settle(over_https)
 
 
 async def test_before_the_first_answer_nothing_is_probed(database: str, tmp_path: Path) -> None:
