@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.monitor.configuration.problems import Problem, UnusableFileError
@@ -31,7 +32,8 @@ class Complaints:
 
     def __init__(self, *, source: TomlSource, hidden: Collection[KeyPath]) -> None:
         self._source = source
-        self._hidden = hidden
+        # Where something hidden is, or within: thousands of services may name the same secret.
+        self._hidden = {path[:length] for path in hidden for length in range(len(path) + 1)}
         self._found: list[tuple[KeyPath, str]] = []
         self._spoiled: set[KeyPath] = set()
 
@@ -88,15 +90,14 @@ class Complaints:
 
     def duplicate_name(self, place: KeyPath, first: KeyPath) -> None:
         """Note a service name that another service has."""
-        line = self._line(first, self._source.lines())
+        line = self._line(first)
         self.about(place, f"is already used on line {line}; every service needs its own")
 
     def raise_any(self, sources: Mapping[Path, bytes | None]) -> None:
         """Raise UnusableFileError with every problem, in the file's order."""
         if not self._found:
             return
-        lines = self._source.lines()
-        found = sorted((self._line(place, lines), text) for place, text in self._found)
+        found = sorted((self._line(place), text) for place, text in self._found)
         name = self._source.name
         raise UnusableFileError(
             [Problem(file=name, line=line, text=text) for line, text in found], sources
@@ -108,9 +109,14 @@ class Complaints:
             self._spoiled.update(place[:length] for length in range(len(place), 0, -1))
 
     def _is_hidden(self, place: KeyPath) -> bool:
-        return any(path[: len(place)] == place for path in self._hidden)
+        return place in self._hidden
 
-    def _line(self, place: KeyPath, lines: dict[KeyPath, int]) -> int:
+    @cached_property
+    def _lines(self) -> dict[KeyPath, int]:
+        return self._source.lines()
+
+    def _line(self, place: KeyPath) -> int:
+        lines = self._lines
         return next(lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines)
 
     def _subject(self, place: KeyPath) -> str:
@@ -136,7 +142,8 @@ class Complaints:
                 return str(table)
 
     def _label(self, name: str, index: int) -> str:
-        title = self._source.tables[name][index].get("name")
+        table = self._source.tables[name][index]
+        title = table.get("name") if isinstance(table, dict) else None
         if isinstance(title, str) and (name, index, "name") not in self._hidden:
             return _shown(title)
         return f"number {index + 1}"

@@ -61,6 +61,7 @@ class ServiceReader:
         self._defaults = defaults
         self._nobody = Group(place=(), level=Level(()), labels=_labels_of(defaults))
         self._groups: dict[str, Group] = {}
+        self._advices: dict[str, str] = {}
         self._paces: dict[tuple[object, ...], Pace] = {}
         self._interning = Interning()
 
@@ -187,6 +188,14 @@ class ServiceReader:
             return group
         self._complaints.invalid((*place, "group"), "the name of a group, in quotes", name)
         return None
+
+    def _advice(self, unknown: str) -> str:
+        """What to do about a group that is not there; found once for all services that name it."""
+        if unknown not in self._advices:
+            near = difflib.get_close_matches(unknown, self._groups, n=1)
+            advice = f'did you mean "{near[0]}"?' if near else "add a table [groups.NAME] for it"
+            self._advices[unknown] = advice
+        return self._advices[unknown]
 
     def _pace(self, table: dict[str, Any], place: KeyPath, group: Group) -> Pace | None:
         """What counts; found once for all services that say the same."""
