@@ -68,6 +68,18 @@ def test_a_narrow_terminal_cuts_and_never_wraps(width: int) -> None:
     assert all(len(line) <= width for line in lines)
 
 
+def test_a_long_reason_is_cut_and_leaves_the_other_columns_whole() -> None:
+    [_, line, *_] = picture([seen("shop", "down", "because " * 50)], height=24, width=80)
+    assert line.startswith("shop     down    1,234 ms")
+    assert line.endswith("…")
+
+
+def test_a_very_narrow_terminal_leaves_out_whole_columns() -> None:
+    [heading, line, *_] = picture([seen("a-service", "down", "refused")], height=24, width=24)
+    assert heading.split() == ["service", "status"]
+    assert line.split() == ["a-service", "down"]
+
+
 def test_a_name_cannot_move_the_cursor() -> None:
     assert "\x1b" not in "".join(picture([seen("a\u202e\x9b", "down", "\x1b[2J")], height=24))
 

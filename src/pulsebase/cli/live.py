@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from pulsebase.cli.output import Column, Styled, console, status_cell, tell
-from pulsebase.cli.text import age_text, clean, shortened
+from pulsebase.cli.text import age_text, clean, display_width, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -38,6 +38,8 @@ _LONGEST_REASON: Final = 120
 _MOST_FIRST_LOOKS_TOLD: Final = 100
 # Heading, the line that counts what is not shown, counts, caption, and the cursor's own line.
 _LINES_BESIDE_ROWS: Final = 5
+_GAP: Final = 2
+_NARROWEST: Final = 8  # a column that would be cut shorter than this is left out
 _WORST_FIRST: Final = ("down", "unknown", "degraded", "healthy")
 
 COLUMNS: Final = (
@@ -122,21 +124,44 @@ class LiveTable:
         # The rank first, the name last: the worst on top, and no row jumps without a reason.
         most = max(1, self._screen.size.height - _LINES_BESIDE_ROWS)
         shown = nsmallest(most, found, key=_worst_first)
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in COLUMNS:
-            table.add_column(
-                column.title,
-                justify="right" if column.right else "left",
-                no_wrap=True,
-                overflow="ellipsis",
-            )
-        for sighting in shown:
-            table.add_row(*map(_rich, row_of(sighting)))
+        rows = [row_of(sighting) for sighting in shown]
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+        for column, width in zip(COLUMNS, _widths(rows, self._screen.width), strict=True):
+            if width:
+                table.add_column(
+                    column.title,
+                    justify="right" if column.right else "left",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                    width=width,
+                )
+        for row in rows:
+            table.add_row(*map(_rich, row[: len(table.columns)]))
         lines: list[RenderableType] = [table]
         if left := len(found) - len(shown):
             lines.append(_rich(Styled(f"… and {left:,} more", "dim")))
         lines += [_line(counts_of(found)), _rich(Styled(self._caption(), "dim"))]
         return Group(*lines)
+
+
+def _widths(rows: list[list[Cell]], screen_width: int) -> list[int]:
+    """How wide each column is; the last ones take what is left, and go where that is too little."""
+    wanted = [
+        max(
+            [display_width(column.title), *(display_width(_rich(row[index]).plain) for row in rows)]
+        )
+        for index, column in enumerate(COLUMNS)
+    ]
+    # A name of a hundred characters leaves room for what is said of it.
+    wanted[0] = min(wanted[0], max(_NARROWEST, screen_width // 2))
+    widths: list[int] = []
+    left = screen_width
+    for width in wanted:
+        given = min(width, left)
+        is_cut_short = given < min(width, _NARROWEST)
+        widths.append(0 if is_cut_short and widths else given)
+        left = 0 if is_cut_short else left - given - _GAP
+    return widths
 
 
 def _worst_first(sighting: Sighting) -> tuple[int, str]:
