@@ -280,6 +280,30 @@ def test_one_that_ends_leaves_its_share_and_a_new_one_gets_one(
         assert fleet.longest_gap_seconds(began, until) < most
 
 
+def test_a_paused_process_is_replaced_and_comes_back(
+    database: str, target: str, tmp_path: Path
+) -> None:
+    """As when a machine is suspended; nothing is down because of it, neither then nor later."""
+    with a_fleet(database, target, tmp_path, SHORT) as fleet:
+        for name in ("a", "b"):
+            fleet.start(name)
+        fleet.settle("a", "b")
+        fleet.running["a"].send_signal(signal.SIGSTOP)
+        since = fleet.pass_seconds(SHORT.takeover_seconds)
+        until = fleet.pass_seconds(2 * SHORT.interval_seconds)
+        fleet.await_checks_after(until)
+        assert set(map(tuple, fleet.probers(since, until).values())) == {("b",)}
+        fleet.running["a"].send_signal(signal.SIGCONT)
+        fleet.settle("a", "b")
+        since = fleet.now()
+        until = fleet.pass_seconds(2 * SHORT.interval_seconds)
+        fleet.await_checks_after(until)
+        found = fleet.probers(since, until)
+        assert {len(who) for who in found.values()} == {1}
+        assert {who[0] for who in found.values()} == {"a", "b"}
+        assert fleet.sql("select * from service_health_checks where status <> 'healthy'") == []
+
+
 def test_different_files_and_locations(database: str, target: str, tmp_path: Path) -> None:
     """What two files share has one prober, the rest its own; another location probes it all."""
     with a_fleet(database, target, tmp_path, SHORT) as fleet:
