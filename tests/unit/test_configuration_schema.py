@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft4Validator, Draft202012Validator
@@ -18,6 +18,9 @@ from pulsebase.monitor.configuration.schema import configuration_schema
 from pulsebase.monitor.configuration.services import SERVICE_KEYS
 from pulsebase.probes import load_probe_kind, probe_kinds
 from tests.unit.configuration_file import MINIMAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "reference" / "pulsebase.schema.json"
@@ -31,15 +34,26 @@ def is_valid(text: str, dialect: Any = Draft202012Validator) -> bool:
     return bool(dialect(SCHEMA).is_valid(tomllib.loads(text)))
 
 
-def examples() -> list[Any]:
-    """Every example in the pages that is, or could be, a whole configuration file."""
-    return [
-        pytest.param(example, id=f"{page.relative_to(ROOT)}-{number}")
-        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-        for number, example in enumerate(
-            re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+def texts() -> Iterator[tuple[str, str]]:
+    """Every configuration file of the pages and of the examples, with a name for it."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        blocks = re.findall(
+            r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
         )
-        if "[[services]]" in example
+        for number, block in enumerate(blocks):
+            yield f"{page.relative_to(ROOT)}-{number}", block
+    for path in sorted((ROOT / "examples").rglob("pulsebase*.toml")):
+        yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+
+
+def examples() -> list[Any]:
+    """Those that watch something, of kinds that are there: one page shows how to add another."""
+    kinds = {"http", *probe_kinds()}
+    return [
+        pytest.param(text, id=name)
+        for name, text in texts()
+        if (services := tomllib.loads(text).get("services"))
+        and all(service.get("kind", "http") in kinds for service in services)
     ]
 
 
