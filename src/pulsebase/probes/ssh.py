@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
@@ -15,7 +16,6 @@ from pulsebase.probes.support.network import Journey, NetworkTarget, Verdict, tr
 from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Mapping
 
     from pulsebase.probes.support.outcome import Look, Outcome
@@ -24,6 +24,7 @@ __all__ = ["HostKeyType", "SshProbe"]
 
 HostKeyType: TypeAlias = Literal["ed25519", "ecdsa", "rsa"]
 
+_READ_AHEAD: Final = 8 * 1024
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}", re.ASCII)
 _FINGERPRINT_RULE: Final = 'a fingerprint as `ssh-keygen -l` prints it, "SHA256:" and 43 characters'
 _ALGORITHMS: Final[Mapping[HostKeyType, list[str]]] = {
@@ -56,6 +57,9 @@ class SshProbe(NetworkTarget):
 
     async def _way(self, journey: Journey) -> Verdict:
         endpoint = await journey.connect_socket(self)
+        # asyncssh copies all that it has read for each packet: thousands of them at once would
+        # hold up the whole monitor.
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _READ_AHEAD)
         witness = _Witness()
         try:
             key = await self._exchange_keys(endpoint, witness)
@@ -75,21 +79,39 @@ class SshProbe(NetworkTarget):
         options = asyncssh.SSHClientConnectionOptions(
             config=None, client_factory=lambda: witness, agent_path=None, client_keys=None
         )
-        wanted = _ALGORITHMS[self.host_key_type] if self.host_key_type else ()
         try:
             key = await asyncssh.get_server_host_key(
-                sock=endpoint, config=None, options=options, server_host_key_algs=wanted
+                # Without a name, asyncssh asks a socket that may be closed already for one.
+                self.host,
+                sock=endpoint,
+                config=None,
+                options=options,
+                server_host_key_algs=self._algorithms,
             )
         except asyncssh.ConnectionLost as error:
-            # Said by asyncssh for every way in which a connection ends too early.
-            message = "the connection was closed before the keys were exchanged"
-            raise ConnectionResetError(message) from error
-        except (asyncssh.Error, ValueError) as error:
-            raise ServiceError(str(error)) from error
+            raise ConnectionResetError(self._parting()) from error
+        except OSError:
+            raise
+        except Exception as error:
+            # Not only its own errors: what asyncssh trips over in a packet comes as it is.
+            message = str(error) or type(error).__name__
+            raise ServiceError(message) from error
         if key is None:
             message = "the server has shown no host key"
             raise ServiceError(message)
         return key
+
+    def _parting(self) -> str:
+        said = "the connection was closed before the keys were exchanged"
+        if self.host_key_type is None:
+            return said
+        return f"{said}; the server may have no key of type {self.host_key_type}"
+
+    @property
+    def _algorithms(self) -> list[str]:
+        if self.host_key_type is not None:
+            return _ALGORITHMS[self.host_key_type]
+        return [name for names in _ALGORITHMS.values() for name in names]
 
     def _problems(self) -> Iterator[InvalidValueError]:
         yield from self.target_problems()
