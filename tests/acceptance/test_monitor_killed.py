@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import time
+from bisect import bisect_left
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -21,11 +22,13 @@ from tests.support.probe_target import ProbeTarget, unrecorded
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SERVICES, INTERVAL_SECONDS = 100, 2
 A_SECOND = SERVICES // INTERVAL_SECONDS
 YOUNG_SECONDS = 1.0
+UNDER_WAY_SECONDS = 0.3
 
 Weather: TypeAlias = Literal["up", "locked", "away", "halted"]
 WEATHERS: tuple[Weather, ...] = ("up", "locked", "away", "up", "halted", "away")
@@ -72,6 +75,20 @@ def spooled_ids(folder: Path, scratch: Path) -> set[str]:
     return ids
 
 
+def ages_at_kills(looks: Sequence[tuple[float, str]], killed_at: Sequence[float]) -> list[float]:
+    """How old each look was when the process that made it was killed, where one was.
+
+    What was under way to the target is seen there after the death of who sent it. No process makes
+    its first look so soon after the death of the one before.
+    """
+    ages: list[float] = []
+    for looked_at, _ in looks:
+        death = bisect_left(killed_at, looked_at - UNDER_WAY_SECONDS)
+        if death < len(killed_at):
+            ages.append(killed_at[death] - looked_at)
+    return ages
+
+
 def stored_ids(url: str) -> list[str]:
     """The ids of all rows."""
     with psycopg.connect(url) as connection:
@@ -110,8 +127,9 @@ def test_kill_9_loses_only_what_is_under_way_or_younger_than_a_second(
                 database.turn(WEATHERS[number % len(WEATHERS)])
                 until = target.looks + chance.randrange(A_SECOND * 3)
                 wait_until(lambda: target.looks >= until, "its moment has come", 60)  # noqa: B023 -- waited for here
-                killed_at.append(time.time())
                 process.kill()
+                process.wait()
+                killed_at.append(time.time())
             safe |= spooled_ids(spool, tmp_path / "copy")
         database.turn("up")
         last_log = tmp_path / "log-last"
@@ -122,11 +140,7 @@ def test_kill_9_loses_only_what_is_under_way_or_younger_than_a_second(
             assert process.wait(60) == 0
         stored = stored_ids(url)
         missing = unrecorded(target.seen, rows(url))
-    ages = [
-        min(at - look for at in killed_at if at >= look)
-        for look, _ in missing
-        if look <= killed_at[-1]
-    ]
+    ages = ages_at_kills(missing, killed_at)
     logs = [path.read_text() for path in tmp_path.glob("log-*")]
     with capsys.disabled():
         print(  # noqa: T201 -- the numbers of the acceptance

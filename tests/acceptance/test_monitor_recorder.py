@@ -6,36 +6,31 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
 import pytest
 
 from pulsebase.connection import connect_async
-from pulsebase.models.health_check import NewHealthCheck
-from pulsebase.monitor.configuration import MonitorKeys
 from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recorder import Recorder
-from pulsebase.monitor.spool import open_spool
-from pulsebase.settings import resolve
 from tests.support.lying_server import LyingServer, stalls
 from tests.support.migrating import migrate
 from tests.support.postgres_server import PostgresServer, available_servers
+from tests.support.recording import left, recording, stored_ids, stored_in_order
+from tests.support.small_disk import small_files
+from tests.support.spooling import NOWHERE, a_spool, checks, files
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pulsebase.connection import AsyncConnection
-    from pulsebase.monitor.spool import Spool
     from tests.support.postgrest_server import PostgrestServer
 
 pytestmark = pytest.mark.anyio
-
-NOWHERE = "postgresql://127.0.0.1:9/nobody"
 
 
 @pytest.fixture
@@ -47,62 +42,9 @@ def own_server() -> Iterator[PostgresServer]:
         yield server
 
 
-def checks(count: int, *, first: int = 0) -> list[NewHealthCheck]:
-    """So many checks, numbered by their latencies."""
-    return [
-        NewHealthCheck(service_name=f"service-{number % 7}", status="healthy", latency_ms=number)
-        for number in range(first, first + count)
-    ]
-
-
-def stored_ids(url: str) -> list[Any]:
-    """The ids of all rows."""
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("select id from service_health_checks").fetchall()
-    return [row[0] for row in rows]
-
-
-def stored_in_order(url: str) -> list[int]:
-    """The numbers of the rows in the order in which they arrived; those of one batch by number."""
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "select latency_ms from service_health_checks order by created_at, latency_ms"
-        ).fetchall()
-    return [row[0] for row in rows]
-
-
-def a_spool(folder: Path, url: str = NOWHERE) -> Spool:
-    """The spool of a monitor for this database."""
-    return open_spool(MonitorKeys(spool=str(folder)), resolve(url))
-
-
-def files(folder: Path) -> list[Path]:
-    """What lies in a folder."""
-    return list(folder.iterdir())
-
-
 def answers(reachability: Reachability) -> bool:
     """Whether the last call was answered."""
     return reachability.since is not None
-
-
-def left(recorder: Recorder) -> int:
-    """How many checks are not in the database yet."""
-    return recorder.waiting + recorder.spooled
-
-
-@asynccontextmanager
-async def recording(
-    connection: AsyncConnection, spool: Spool | None = None
-) -> AsyncIterator[Recorder]:
-    """A recorder at work; it must not leave anything behind."""
-    recorder = Recorder(connection, spool=spool)
-    recorder.start()
-    try:
-        yield recorder
-    finally:
-        lost = await recorder.stop(within_seconds=10)
-    assert lost == 0
 
 
 @contextmanager
@@ -145,7 +87,7 @@ async def test_while_all_is_well_no_disk_is_touched(database: str, tmp_path: Pat
         for number in range(8):
             recorder.put(checks(1, first=number)[0])
             await wait_until_async(lambda: left(recorder) == 0, "the check is stored")
-        assert files(tmp_path / "spool") == []
+        assert list((tmp_path / "spool").iterdir()) == []
 
 
 async def test_an_outage_loses_and_doubles_nothing(
@@ -244,6 +186,30 @@ async def test_a_web_door_that_hangs_keeps_nothing_in_memory_for_long(
     assert stored_in_order(database) == list(range(100))
 
 
+async def test_a_full_disk_while_the_database_is_away_loses_nothing_yet(
+    own_server: PostgresServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the disk does not take waits in memory, and is recorded after what it took."""
+    async with (
+        connect_async(own_server.url(), connect_timeout_seconds=2) as connection,
+        recording(connection, a_spool(tmp_path)) as recorder,
+    ):
+        own_server.stop()
+        with small_files(kilobytes=100):
+            for number in range(0, 2000, 50):
+                for check in checks(50, first=number):
+                    recorder.put(check)
+                await wait_until_async(lambda: recorder.waiting < 50 or recorder.spooled, "kept")
+            await wait_until_async(lambda: "cannot keep checks on disk" in caplog.text, "full")
+            await wait_until_async(lambda: recorder.failures > 0, "the outage is noticed", 30)
+            assert left(recorder) == 2000
+            assert recorder.waiting > 0
+        own_server.start()  # which is not to have the limit
+        await wait_until_async(lambda: left(recorder) == 0, "everything is stored", 60)
+    assert stored_in_order(own_server.url()) == list(range(2000))
+    assert recorder.dropped == 0
+
+
 async def test_the_end_does_not_wait_for_a_door_that_never_answers(tmp_path: Path) -> None:
     """What it was sent is kept, and the next recorder has it."""
     async with LyingServer(stalls()) as server:
@@ -282,42 +248,6 @@ async def test_what_one_recorder_could_not_store_the_next_one_stores_first(
     assert files(tmp_path) == []
 
 
-async def test_a_refused_row_does_not_hold_up_the_others(database: str, tmp_path: Path) -> None:
-    """Poisoned checks are dropped and told; their neighbours are stored, in order."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            "alter table service_health_checks"
-            " add constraint no_13 check (latency_ms not in (13, 14, 77))"
-        )
-    spool = a_spool(tmp_path)
-    await spool.keep(checks(40))
-    async with connect_async(database) as door, recording(door, spool) as recorder:
-        for check in checks(60, first=40):
-            recorder.put(check)
-        await wait_until_async(lambda: left(recorder) == 0, "what is good is stored")
-    assert stored_in_order(database) == [n for n in range(100) if n not in (13, 14, 77)]
-    assert recorder.dropped == 3
-
-
-async def test_a_spool_that_was_tampered_with_costs_only_what_is_wrong(
-    database: str, tmp_path: Path
-) -> None:
-    """Rows that are no checks are refused one by one, and told."""
-    spool = a_spool(tmp_path)
-    good = checks(20)
-    await spool.keep(good)
-    for text in ("nonsense", "{}", "[1, 2]", '{"id": "x"}', "null", "\ufffd"):
-        wrong = checks(1)[0]
-        object.__setattr__(wrong, "_json", text)
-        await spool.keep([wrong])
-    more = checks(20, first=20)
-    await spool.keep(more)
-    async with connect_async(database) as door, recording(door, spool) as recorder:
-        await wait_until_async(lambda: left(recorder) == 0, "what is good is stored")
-    assert sorted(stored_ids(database)) == sorted(check.id for check in good + more)
-    assert recorder.dropped == 6
-
-
 async def test_the_oldest_goes_when_too_many_wait_and_is_counted() -> None:
     """Memory is bounded even before anything is started."""
     async with connect_async(NOWHERE) as connection:
@@ -336,82 +266,6 @@ async def test_the_end_waits_only_so_long_for_a_database_that_is_away() -> None:
         for check in checks(3):
             recorder.put(check)
         assert await recorder.stop(within_seconds=2) == 3
-
-
-async def test_a_refused_row_and_a_passing_fault_do_not_stop_the_recorder(database: str) -> None:
-    """While the batch is taken apart the disk is full: what is good is stored when it is not."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            """
-            create table disk (is_full boolean);
-            insert into disk values (true);
-            create function judge() returns trigger language plpgsql as $$
-            begin
-                if new.latency_ms = 1 then
-                    raise exception 'never' using errcode = '23514';
-                end if;
-                if new.latency_ms = 2 and (select is_full from public.disk) then
-                    raise exception 'disk full' using errcode = '53100';
-                end if;
-                return new;
-            end $$;
-            create trigger judge before insert on service_health_checks
-                for each row execute function judge();
-            """
-        )
-        async with connect_async(database) as door, recording(door) as recorder:
-            for check in checks(5):
-                recorder.put(check)
-            await wait_until_async(lambda: recorder.failures > 0, "the full disk is noticed", 30)
-            connection.execute("update disk set is_full = false")
-            await wait_until_async(lambda: left(recorder) == 0, "the rest is stored", 30)
-    assert len(stored_ids(database)) == 4
-    assert (recorder.recorded, recorder.dropped) == (4, 1)
-
-
-async def test_a_batch_that_is_too_much_is_sent_in_smaller_ones(database: str) -> None:
-    """A database that cannot bear many rows at once gets fewer, not the same ones for ever."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            """
-            create function bear() returns trigger language plpgsql as $$
-            begin
-                if (select count(*) from arrived) > 100 then
-                    raise exception 'too much' using errcode = '54000';
-                end if;
-                return null;
-            end $$;
-            create trigger bear after insert on service_health_checks
-                referencing new table as arrived
-                for each statement execute function bear();
-            """
-        )
-    async with connect_async(database) as door, recording(door) as recorder:
-        for check in checks(800):
-            recorder.put(check)
-        await wait_until_async(lambda: left(recorder) == 0, "all is stored", 60)
-    assert stored_in_order(database) == list(range(800))
-
-
-async def test_a_check_of_a_clock_that_is_ahead_waits(database: str, tmp_path: Path) -> None:
-    """It can be set right, and time goes by: such a check is not lost."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        constraint = "service_health_checks_checked_at_not_in_future"
-        connection.execute(
-            f"alter table service_health_checks drop constraint {constraint},"
-            f" add constraint {constraint} check (latency_ms <> 2) not valid"
-        )
-        async with (
-            connect_async(database) as door,
-            recording(door, a_spool(tmp_path)) as recorder,
-        ):
-            for check in checks(5):
-                recorder.put(check)
-            await wait_until_async(lambda: recorder.failures > 1, "it is tried again", 30)
-            assert (recorder.recorded, left(recorder), recorder.dropped) == (2, 3, 0)
-            connection.execute(f"alter table service_health_checks drop constraint {constraint}")
-            await wait_until_async(lambda: left(recorder) == 0, "all is stored", 30)
-    assert stored_in_order(database) == list(range(5))
 
 
 async def test_a_very_long_outage_does_not_end_the_recorder() -> None:
