@@ -213,7 +213,7 @@ class Monitor:
         name = sighting.service_name
         before = self.latest.get(name)
         # A failure that waited for its verdict may be older than what was seen since.
-        if before is None or before.checked_at <= sighting.checked_at:
+        if before is None or before.seen_at_seconds <= sighting.seen_at_seconds:
             self.latest[name] = sighting
 
     def _not_ours(self, name: str) -> None:

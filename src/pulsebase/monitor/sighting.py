@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -17,13 +18,18 @@ Health: TypeAlias = Literal["healthy", "degraded", "down", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """The newest look at a service. `why` is a sentence, empty for a healthy one."""
+    """The newest look at a service. `why` is a sentence, empty for a healthy one.
+
+    `checked_at` may be long ago, where a job reported it; `seen_at_seconds` is the steady clock of
+    the look itself, by which one sighting is newer than another.
+    """
 
     service_name: str
     status: Health
     checked_at: datetime
     latency_ms: int | None = None
     why: str = ""
+    seen_at_seconds: float = field(default_factory=time.monotonic, compare=False, repr=False)
 
 
 def why(details: Mapping[str, Any] | None) -> str:
