@@ -42,9 +42,16 @@ class Connectivity:
     are steady seconds. Without targets nothing is asked and everything is believed.
     """
 
-    def __init__(self, targets: Iterable[str], tools: ProbeTools) -> None:
+    def __init__(
+        self,
+        targets: Iterable[str],
+        tools: ProbeTools,
+        *,
+        pause_seconds: float = _PAUSE_SECONDS,
+    ) -> None:
         self._targets = tuple(targets)
         self._tools = tools
+        self._pause_seconds = pause_seconds
         self._resources = AsyncExitStack()
         self._wanted = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -83,8 +90,8 @@ class Connectivity:
     async def was_away(self, began_at: float, ended_at: float) -> bool:
         """Whether the network was away during a look that failed; waits until that is known.
 
-        It was, when a time without answers overlapped the look. It was not, when somebody answered
-        in a round that began after the look had ended.
+        It was, when nobody answered in a round during the look or in the first one after it. It was
+        not, when somebody answered in a round that began after the look had ended.
         """
         while self._targets:
             if self._overlaps(began_at, ended_at):
@@ -93,6 +100,8 @@ class Connectivity:
                 return False
             self._wanted.set()
             await self._round_ended.wait()
+            if self.is_away:
+                return True
         return False
 
     def hurry(self) -> None:
@@ -110,12 +119,12 @@ class Connectivity:
                 await self._wanted.wait()
             self._wanted.clear()
             began_at = steady_seconds()
-            answers = await self._anybody_answers()
+            answers = not self._targets or await self._anybody_answers()
             self._conclude(began_at, answers=answers)
             self._round_ended.set()
             self._round_ended = asyncio.Event()
             with suppress(TimeoutError):
-                async with asyncio.timeout(began_at + _PAUSE_SECONDS - steady_seconds()):
+                async with asyncio.timeout(began_at + self._pause_seconds - steady_seconds()):
                     await self._hurried.wait()
             self._hurried.clear()
 
@@ -127,7 +136,7 @@ class Connectivity:
                 self._away_periods.append((self._away_since, steady_seconds()))
                 self._away_since = None
                 log.warning("this monitor's own network is back")
-        elif self._away_since is None and self._targets:
+        elif self._away_since is None:
             self._away_since = began_at
             log.warning("%s; failures are shown as unknown and not recorded", self.reason)
 
