@@ -391,6 +391,7 @@ def test_the_last_due_time_is_one_that_walking_there_would_reach(
         assert dues.first_after(last - timedelta(seconds=6)) == last
 
 
+@settings(deadline=None)
 @given(st.timedeltas(timedelta(seconds=1), timedelta(days=40)), MOMENTS, st.integers(0, 10**7))
 def test_the_last_due_time_of_a_period_is_a_whole_number_of_periods_away(
     period: timedelta, newest: datetime, seconds: int

@@ -332,7 +332,7 @@ async def test_one_that_hangs_is_down_when_the_timeout_is_over(function: str, sh
     shop.release.set()
     assert (outcome.status, outcome.latency_ms) == ("down", None)
     assert outcome.details["error"]["kind"] == "timeout"
-    assert elapsed_seconds < 2
+    assert elapsed_seconds < 5
 
 
 @pytest.mark.parametrize("function", ["waits", "ignores"])
@@ -422,25 +422,22 @@ async def test_a_slow_answer_is_judged_by_its_time() -> None:
 
 
 async def test_the_time_of_the_import_is_not_that_of_the_call(tmp_path: Path) -> None:
-    (tmp_path / "heavy_health.py").write_text("import time\ntime.sleep(0.3)\ndef queue(): pass\n")
+    (tmp_path / "heavy_health.py").write_text("import time\ntime.sleep(1)\ndef queue(): pass\n")
     outcome = await look_once(PythonProbe(callable="heavy_health:queue"))
     assert outcome.latency_ms is not None
-    assert outcome.latency_ms < 250
+    assert outcome.latency_ms < 900
 
 
-async def test_a_loop_that_is_never_blocked_by_a_function() -> None:
-    ticks = 0
+async def test_a_function_never_holds_up_the_loop() -> None:
+    look = asyncio.create_task(look_once(of_shop("sleeps")))
+    seen: list[bool] = []
 
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.01)
-            ticks += 1
+    def is_done() -> bool:
+        seen.append(look.done())
+        return seen[-1]
 
-    ticking = asyncio.create_task(tick())
-    await look_once(of_shop("sleeps"))
-    ticking.cancel()
-    assert ticks >= 3
+    await wait_until_async(is_done, "the function is back")
+    assert seen.count(False) >= 2
 
 
 @pytest.mark.parametrize(
