@@ -8,7 +8,7 @@ import json
 import socket
 import time
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,10 +34,17 @@ async def look(probe: HttpProbe, *, timeout_seconds: float = 5) -> Outcome:
         return await probe.probe(a_look(tools, timeout_seconds=timeout_seconds))
 
 
-def a_bomb() -> bytes:
+def a_bomb(*, wbits: int = 31) -> bytes:
     """A hundred megabytes in a hundred kilobytes."""
-    packer = zlib.compressobj(9, wbits=31)
+    packer = zlib.compressobj(9, wbits=wbits)
     return b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(100)) + packer.flush()
+
+
+# The same in 93 bytes, since Python packs no brotli.
+BROTLI_BOMB = b64decode(
+    "z///f/gnAOKxQCD3/p/////wTwDEYQGA7v0/////4Z8AiMMiAN37f/7//8M/ARCHBQC69//8//+HfwIgDgsAdO//+f"
+    "//D/8EQBwWAOje/+f//w/+CYA4LADQvf8B"
+)
 
 
 LIES: dict[str, tuple[Behaviour, str]] = {
@@ -49,6 +56,20 @@ LIES: dict[str, tuple[Behaviour, str]] = {
     "closes after an interim answer": (says(b"HTTP/1.1 103 Hints\r\n\r\n"), "reset"),
     "closes within the body": (says(OK + b"Content-Length: 9\r\n\r\nab"), "incomplete"),
     "closes within a chunk": (says(CHUNKED + b"9\r\nab"), "incomplete"),
+    "sends a negative chunk size": (says(CHUNKED + b"-1\r\nab"), "protocol"),
+    "sends a chunk size beyond measure": (says(CHUNKED + b"f" * 40 + b"\r\nab"), "protocol"),
+    "sends more than its chunk": (says(CHUNKED + b"1\r\nabcdef\r\n0\r\n\r\n"), "protocol"),
+    "announces a negative length": (says(OK + b"Content-Length: -5\r\n\r\nab"), "protocol"),
+    "announces no number": (says(OK + b"Content-Length: five\r\n\r\nab"), "protocol"),
+    "sends chunks without end": (
+        repeats(CHUNKED, b"ea60\r\n" + b"x" * 60_000 + b"\r\n"),
+        "body_too_large",
+    ),
+    "sends trailers without end": (
+        repeats(CHUNKED + b"0\r\n", b"X-Many: x\r\n" * 1000),
+        "headers_too_large",
+    ),
+    "sends a NUL in a header": (says(OK + b"X: a\x00b\r\n\r\n"), "protocol"),
     "sends a wrong chunk size": (says(CHUNKED + b"zz\r\nab"), "protocol"),
     "speaks no HTTP": (says(b"220 smtp.example ESMTP\r\n"), "protocol"),
     "sends a status that is none": (says(b"HTTP/1.1 abc\r\n\r\n"), "protocol"),
@@ -80,6 +101,34 @@ LIES: dict[str, tuple[Behaviour, str]] = {
     "announces a large body": (stalls(OK + b"Content-Length: 5000000\r\n\r\n"), "body_too_large"),
     "sends a body without end": (repeats(OK + b"\r\n", b"x" * 60_000), "body_too_large"),
     "sends a gzip bomb": (says(GZIP + b"\r\n" + a_bomb()), "body_too_large"),
+    "sends a deflate bomb": (
+        says(OK + b"Content-Encoding: deflate\r\n\r\n" + a_bomb(wbits=15)),
+        "body_too_large",
+    ),
+    "sends a brotli bomb": (
+        says(OK + b"Content-Encoding: br\r\n\r\n" + BROTLI_BOMB),
+        "protocol",
+    ),
+    "sends a bomb in a bomb": (
+        says(OK + b"Content-Encoding: gzip, gzip\r\n\r\n" + gzip.compress(a_bomb())),
+        "body_too_large",
+    ),
+    "packs more often than anybody would": (
+        says(OK + b"Content-Encoding: gzip" + b", gzip" * 50 + b"\r\n\r\n" + a_bomb()),
+        "protocol",
+    ),
+    "packs in a way that nobody knows": (
+        says(OK + b"Content-Encoding: \xff, zstd\r\nContent-Length: 2\r\n\r\nab"),
+        "protocol",
+    ),
+    "cuts a packed body short": (
+        answers(gzip.compress(b"all is well" * 9)[:-9], headers="Content-Encoding: gzip\r\n"),
+        "protocol",
+    ),
+    "sends broken brotli": (
+        says(OK + b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\xff\xff\xff\xff"),
+        "protocol",
+    ),
     "sends a header of 10 MB": (
         says(OK + b"X-Large: " + b"x" * 10 * MEGABYTE + b"\r\n\r\n"),
         "headers_too_large",
@@ -94,7 +143,20 @@ LIES: dict[str, tuple[Behaviour, str]] = {
 
 LOOKED_INTO = HttpExpectation(body_contains="well")
 # What is packed is unpacked, and found to be a lie, only for who wants to look into it.
-PACKED = {"sends broken gzip", "sends a gzip bomb"}
+PACKED_BOMBS = (
+    "sends a gzip bomb",
+    "sends a deflate bomb",
+    "sends a brotli bomb",
+    "sends a bomb in a bomb",
+)
+PACKED = {
+    *PACKED_BOMBS,
+    "sends broken gzip",
+    "sends broken brotli",
+    "packs more often than anybody would",
+    "packs in a way that nobody knows",
+    "cuts a packed body short",
+}
 
 
 @pytest.mark.parametrize("expect", [LOOKED_INTO, HttpExpectation()], ids=["looked into", "not"])
@@ -166,6 +228,28 @@ async def test_a_body_of_just_the_bound_is_accepted_and_one_byte_more_is_not() -
         packed = answers(gzip.compress(body), headers="Content-Encoding: gzip\r\n")
         async with LyingServer(packed) as server:
             assert (await look(HttpProbe(url=server.url, expect=found))).status == status
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(b"all ") + gzip.compress(b"is well")),
+        ("X-GZip", gzip.compress(b"all is well")),
+        ("deflate", zlib.compress(b"all is well")),
+        ("deflate", zlib.compress(b"all is well")[2:-4]),
+        ("gzip, deflate", zlib.compress(gzip.compress(b"all is well"))),
+        ("identity", b"all is well"),
+        ("", b"all is well"),
+    ],
+    ids=["parts", "old", "zlib", "raw", "twice", "not", "empty"],
+)
+async def test_every_way_of_packing_that_is_asked_for(encoding: str, packed: bytes) -> None:
+    behaviour = answers(packed, headers=f"Content-Encoding: {encoding}\r\n")
+    async with LyingServer(behaviour) as server:
+        probe = HttpProbe(url=server.url, expect=HttpExpectation(body_contains="all is well"))
+        outcome = await look(probe)
+    assert outcome.status == "healthy", outcome
+    assert b"\r\nAccept-Encoding: gzip, deflate\r\n" in server.requests[0]
 
 
 async def test_a_body_that_is_not_utf_8_is_looked_into_and_stored_as_text() -> None:

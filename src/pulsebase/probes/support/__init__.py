@@ -17,7 +17,12 @@ tls_contexts   whom a probe trusts, and as whom it comes
 certificates   what a certificate says, and why it does not hold
 start_tls  from the clear to TLS
 name_servers   questions to name servers
-curl       HTTP transfers
+patterns   regular expressions that no text can keep busy
+json_path  paths into documents
+curl       HTTP transfers, driven by asyncio: `curl_request` what is asked and answered,
+           `curl_transfers` and `curl_handle` libcurl, `curl_faults` its errors, `watched` its
+           sockets, `unpacking` bodies within bounds
+http_expectation, http_details  what an answer must be, and what is kept of it
 registry   the kinds by name
 cleaning   details that PostgreSQL can store
 redaction  details without secrets

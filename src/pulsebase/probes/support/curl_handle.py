@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import certifi
 import pycurl
 
-from pulsebase.probes.support.curl_faults import failure_of
+from pulsebase.probes.support.curl_faults import BODY_TOO_LARGE, failure_of
 from pulsebase.probes.support.curl_request import LARGEST_BODY, Failure, Response
+from pulsebase.probes.support.unpacking import (
+    PackedTooLargeError,
+    UnpackingError,
+    encodings_of,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,15 +65,15 @@ class CurlHandle:
         self.shape = shape
         self._timeout_seconds = 0.0
         self._head: list[bytes] = []
-        self._body = _Body()
+        self._body: list[bytes] = []
         self._session = ""
         set_option = self.curl.setopt
         for option, value in (*common, *shape.options):
             set_option(option, value)
         set_option(pycurl.HEADERFUNCTION, self._head.append)
-        # Where nobody looks into it, the body is dropped without a line of Python.
-        write = self._body.write if shape.keep_body else deque[bytes](maxlen=0).append
-        set_option(pycurl.WRITEFUNCTION, write)
+        # libcurl sees to its size. Where nobody looks into it, it is dropped.
+        kept = self._body if shape.keep_body else deque[bytes](maxlen=0)
+        set_option(pycurl.WRITEFUNCTION, kept.append)
         if shape.keep_certificate:
             set_option(pycurl.DEBUGFUNCTION, self._note)
 
@@ -87,14 +93,14 @@ class CurlHandle:
         `code` and `message` are libcurl's, 0 for a transfer that it takes for whole.
         """
         info = self.curl.getinfo
-        failure = None
+        body, failure = b"", None
         if code:
-            failure = failure_of(
-                code, message, errno=info(pycurl.OS_ERRNO), too_large=self._body.overflowed
-            )
+            failure = failure_of(code, message, errno=info(pycurl.OS_ERRNO))
         elif not _has_ended(self._head):
             # An answer that ends among its headers is whole to libcurl.
             failure = _HEAD_CUT_SHORT
+        elif self.shape.keep_body:
+            body, failure = self._unpacked()
         return Response(
             status=info(pycurl.RESPONSE_CODE),
             http_version=_VERSIONS.get(info(pycurl.INFO_HTTP_VERSION), ""),
@@ -102,11 +108,23 @@ class CurlHandle:
             phases_seconds=_phases(self.curl),
             content_type=self._content_type(),
             headers=tuple(_last_head(self._head)) if self.shape.keep_headers else (),
-            body=self._body.taken() if self.shape.keep_body else b"",
+            body=body,
             certificate=self._certificate(),
             session=self._session,
             failure=failure,
         )
+
+    def _unpacked(self) -> tuple[bytes, Failure | None]:
+        body = b"".join(self._body)
+        self._body.clear()
+        if not (encodings := encodings_of(_last_head(self._head))):
+            return body, None
+        try:
+            return unpack(body, encodings, largest=LARGEST_BODY), None
+        except PackedTooLargeError:
+            return b"", BODY_TOO_LARGE
+        except UnpackingError as error:
+            return b"", Failure("protocol", str(error))
 
     def _content_type(self) -> bytes:
         # Raw: a server may put any bytes there, and the plain call wants them to be text.
@@ -123,34 +141,6 @@ class CurlHandle:
         # libcurl tells the protocol and the cipher in no other way.
         if kind == pycurl.INFOTYPE_TEXT and text.startswith(_TLS_SESSION):
             self._session = text[len(_TLS_SESSION) :].decode("ascii", "replace").strip()
-
-
-class _Body:
-    """Keeps a body as it comes, and stops the transfer past the bound."""
-
-    __slots__ = ("_chunks", "_size", "overflowed")
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self.clear()
-
-    def clear(self) -> None:
-        self._chunks.clear()
-        self._size = 0
-        self.overflowed = False
-
-    def write(self, chunk: bytes) -> int:
-        self._size += len(chunk)
-        if self._size > LARGEST_BODY:
-            self.overflowed = True
-            return 0
-        self._chunks.append(chunk)
-        return len(chunk)
-
-    def taken(self) -> bytes:
-        body = b"".join(self._chunks)
-        self._chunks.clear()
-        return body
 
 
 def _has_ended(head: Sequence[bytes]) -> bool:

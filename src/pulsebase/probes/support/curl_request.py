@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, assert_never
 
 import pycurl
 
+from pulsebase.probes.support.unpacking import ACCEPTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -107,16 +109,13 @@ def shape_of(
 ) -> Shape:
     """The same object for the same arguments, so that services that are asked alike share it."""
     options: list[tuple[int, Any]] = [
-        (pycurl.HTTPHEADER, tuple(_header_lines(headers, body))),
+        (pycurl.HTTPHEADER, tuple(_header_lines(headers, body, accepts_packed=keep_body))),
         # What is watched is written in the file; a variable of the shell must not change it.
         (pycurl.PROXY, proxy),
         (pycurl.NOPROXY, ""),
         *_method_options(method, body),
         *tls,
     ]
-    if keep_body:
-        # The empty text means: every encoding that this libcurl can undo.
-        options.append((pycurl.ACCEPT_ENCODING, ""))
     if method != "HEAD":
         options.append((pycurl.MAXFILESIZE, LARGEST_BODY))
     if follow_redirects:
@@ -130,7 +129,9 @@ def shape_of(
     return Shape(tuple(options), keep_body, keep_headers, keep_certificate)
 
 
-def _header_lines(headers: tuple[tuple[str, str], ...], body: str | None) -> Iterator[bytes]:
+def _header_lines(
+    headers: tuple[tuple[str, str], ...], body: str | None, *, accepts_packed: bool
+) -> Iterator[bytes]:
     given = {name.lower() for name, _ in headers}
     for name, value in headers:
         # "Name:" would remove a header; libcurl's way to send an empty one is "Name;".
@@ -140,6 +141,8 @@ def _header_lines(headers: tuple[tuple[str, str], ...], body: str | None) -> Ite
         yield b"Expect:"
         if "content-type" not in given:
             yield b"Content-Type:"
+    if accepts_packed and "accept-encoding" not in given:
+        yield ACCEPTED
     if "connection" not in given:
         # The side that closes first remembers the connection for a minute, and runs out of ports.
         yield b"Connection: close"

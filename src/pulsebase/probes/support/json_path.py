@@ -90,8 +90,13 @@ def _environment() -> Any:
     from jsonpath.function_extensions import ExpressionType, FilterFunction
 
     class Found(FilterFunction):
-        arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]  # noqa: RUF012 -- the library's form
-        return_type = ExpressionType.LOGICAL
+        @property
+        def arg_types(self) -> list[ExpressionType]:
+            return [ExpressionType.VALUE, ExpressionType.VALUE]
+
+        @property
+        def return_type(self) -> ExpressionType:
+            return ExpressionType.LOGICAL
 
         def __init__(self, form: str) -> None:
             self._form = form
