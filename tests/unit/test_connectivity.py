@@ -28,9 +28,11 @@ NOT_WELL = speaks(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\
 
 @asynccontextmanager
 async def asking(*targets: str, pause_seconds: float = 0.2) -> AsyncIterator[Connectivity]:
-    async with ProbeTools() as tools:
-        async with Connectivity(targets, tools, pause_seconds=pause_seconds) as connectivity:
-            yield connectivity
+    async with (
+        ProbeTools() as tools,
+        Connectivity(targets, tools, pause_seconds=pause_seconds) as connectivity,
+    ):
+        yield connectivity
 
 
 def nobody() -> str:
@@ -61,12 +63,14 @@ def failure() -> tuple[Sighting, NewHealthCheck]:
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
 async def test_a_failure_is_believed_when_a_target_answers_whatever_it_says(scheme: str) -> None:
     """And at once: nobody waits for the next round when there is none yet."""
-    async with RawServer(NOT_WELL) as server:
-        async with asking(f"{scheme}://127.0.0.1:{server.port}", pause_seconds=60) as connectivity:
-            began_at = time.monotonic()
-            assert await was_away(connectivity) is False
-            assert time.monotonic() - began_at < 3
-            assert not connectivity.is_away
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(f"{scheme}://127.0.0.1:{server.port}", pause_seconds=60) as connectivity,
+    ):
+        began_at = time.monotonic()
+        assert await was_away(connectivity) is False
+        assert time.monotonic() - began_at < 3
+        assert not connectivity.is_away
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
@@ -94,20 +98,24 @@ async def test_one_answer_is_enough_and_nobody_waits_for_a_target_that_hangs() -
 
 
 async def test_a_target_that_hangs_is_no_answer() -> None:
-    async with RawServer(silent) as hanging:
-        async with asking(f"http://127.0.0.1:{hanging.port}") as connectivity:
-            assert await was_away(connectivity) is True
+    async with (
+        RawServer(silent) as hanging,
+        asking(f"http://127.0.0.1:{hanging.port}") as connectivity,
+    ):
+        assert await was_away(connectivity) is True
 
 
 async def test_what_is_not_down_does_not_wait_and_asks_nobody() -> None:
-    async with RawServer(NOT_WELL) as server:
-        async with asking(f"tcp://127.0.0.1:{server.port}") as connectivity:
-            sighting, _ = failure()
-            for check in (None, NewHealthCheck(service_name="a", status="degraded")):
-                judged = await connectivity.judge(sighting, check, began_at=0.0)
-                assert judged == (sighting, check)
-            await asyncio.sleep(0)
-            assert server.connections == 0
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(f"tcp://127.0.0.1:{server.port}") as connectivity,
+    ):
+        sighting, _ = failure()
+        for check in (None, NewHealthCheck(service_name="a", status="degraded")):
+            judged = await connectivity.judge(sighting, check, began_at=0.0)
+            assert judged == (sighting, check)
+        await asyncio.sleep(0)
+        assert server.connections == 0
 
 
 async def test_without_targets_everything_is_believed() -> None:
@@ -117,21 +125,25 @@ async def test_without_targets_everything_is_believed() -> None:
 
 
 async def test_all_failures_of_a_moment_share_one_round() -> None:
-    async with RawServer(NOT_WELL) as server:
-        async with asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=0.5) as connectivity:
-            verdicts = await asyncio.gather(*(was_away(connectivity) for _ in range(5000)))
-            assert not any(verdicts)
-            assert server.connections <= 2
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=0.5) as connectivity,
+    ):
+        verdicts = await asyncio.gather(*(was_away(connectivity) for _ in range(5000)))
+        assert not any(verdicts)
+        assert server.connections <= 2
 
 
 async def test_rounds_begin_only_every_so_often_and_each_failure_waits_for_a_later_one() -> None:
-    async with RawServer(NOT_WELL) as server:
-        async with asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=0.5) as connectivity:
-            began_at = time.monotonic()
-            for _ in range(4):
-                assert await was_away(connectivity) is False
-            assert time.monotonic() - began_at >= 1.5
-            assert server.connections == 4
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=0.5) as connectivity,
+    ):
+        began_at = time.monotonic()
+        for _ in range(4):
+            assert await was_away(connectivity) is False
+        assert time.monotonic() - began_at >= 1.5
+        assert server.connections == 4
 
 
 async def test_while_it_is_away_nobody_waits_and_its_return_is_noticed() -> None:
@@ -172,23 +184,27 @@ async def test_the_secrets_of_a_target_are_not_shown() -> None:
 
 
 async def test_at_the_end_nobody_waits_for_the_pause() -> None:
-    async with RawServer(NOT_WELL) as server:
-        async with asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=60) as connectivity:
-            assert await was_away(connectivity) is False
-            verdict = asyncio.create_task(was_away(connectivity))
-            await asyncio.sleep(0)
-            connectivity.hurry()
-            assert await asyncio.wait_for(verdict, 5) is False
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(f"tcp://127.0.0.1:{server.port}", pause_seconds=60) as connectivity,
+    ):
+        assert await was_away(connectivity) is False
+        verdict = asyncio.create_task(was_away(connectivity))
+        await asyncio.sleep(0)
+        connectivity.hurry()
+        assert await asyncio.wait_for(verdict, 5) is False
 
 
 async def test_targets_may_change_and_those_who_wait_see_it() -> None:
-    async with RawServer(NOT_WELL) as server:
-        async with asking(nobody()) as connectivity:
-            assert await was_away(connectivity) is True
-            connectivity.update([f"tcp://127.0.0.1:{server.port}"])
-            await wait_until_async(lambda: not connectivity.is_away, "the other one answers")
-            connectivity.update([nobody()])
-            assert await was_away(connectivity) is True
-            connectivity.update([])
-            assert await was_away(connectivity) is False
-            await wait_until_async(lambda: not connectivity.is_away, "nobody is asked any more")
+    async with (
+        RawServer(NOT_WELL) as server,
+        asking(nobody()) as connectivity,
+    ):
+        assert await was_away(connectivity) is True
+        connectivity.update([f"tcp://127.0.0.1:{server.port}"])
+        await wait_until_async(lambda: not connectivity.is_away, "the other one answers")
+        connectivity.update([nobody()])
+        assert await was_away(connectivity) is True
+        connectivity.update([])
+        assert await was_away(connectivity) is False
+        await wait_until_async(lambda: not connectivity.is_away, "nobody is asked any more")

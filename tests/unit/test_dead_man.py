@@ -95,14 +95,17 @@ async def test_a_failing_call_is_told_once_and_shows_nothing_of_the_url(
 
 
 async def test_another_url_is_called_from_the_next_cycle_on() -> None:
-    async with RawServer(TAKES_IT) as before, RawServer(TAKES_IT) as after:
-        async with calling(before.port) as dead_man:
-            await wait_until_async(lambda: before.connections > 0, "the first is called")
-            dead_man.update(keys_for(after.port))
-            await wait_until_async(lambda: after.connections > 1, "the other one is called")
-            calls = before.connections
-            await wait_until_async(lambda: after.connections > 3, "and goes on to be")
-            assert before.connections == calls
+    async with (
+        RawServer(TAKES_IT) as before,
+        RawServer(TAKES_IT) as after,
+        calling(before.port) as dead_man,
+    ):
+        await wait_until_async(lambda: before.connections > 0, "the first is called")
+        dead_man.update(keys_for(after.port))
+        await wait_until_async(lambda: after.connections > 1, "the other one is called")
+        calls = before.connections
+        await wait_until_async(lambda: after.connections > 3, "and goes on to be")
+        assert before.connections == calls
 
 
 async def test_without_a_url_nobody_is_called() -> None:
