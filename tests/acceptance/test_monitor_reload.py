@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 from collections import Counter
 from contextlib import contextmanager
@@ -254,6 +255,19 @@ def test_it_says_what_it_watches_and_may_open_many_files(
         assert row
         assert row[1] == row[2]
         sees(database, "stays", rows=1)
+
+
+def test_sighup_while_it_starts_does_not_end_it(gate: str, tmp_path: Path) -> None:
+    """Whoever reloads a service that has just been started."""
+    config = tmp_path / "pulsebase.toml"
+    config.write_text(f'[monitor]\nspool = "spool"\n{service("stays", gate)}')
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with monitor(url, config, tmp_path / "said") as running:
+            asking, _ = silent.accept()
+            with asking:  # it asks whether the tables are there, and waits for an answer
+                running.process.send_signal(signal.SIGHUP)
+                running.says("not recording yet")
 
 
 def test_closing_its_terminal_ends_it(database: str, gate: str, tmp_path: Path) -> None:

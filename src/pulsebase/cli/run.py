@@ -43,6 +43,7 @@ def run(path: Path) -> None:
     and keeps the checks. A changed file is taken over within seconds, at SIGHUP at once.
     """
     _allow_many_open_files()
+    _outlive_hangups()
     configuration = read_configuration(path)
     target = target_of(configuration, current_options())
     left = asyncio.run(_run(path, configuration, target))
@@ -84,6 +85,15 @@ def _allow_many_open_files() -> None:
     # macOS names a hard limit that it does not grant.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _outlive_hangups() -> None:
+    """Ignore SIGHUP until it can be heeded: who reloads a service that just starts must not end it.
+
+    Not on a terminal, which may be closed meanwhile.
+    """
+    if not _has_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _hangup(stop: Callable[[], None], reload: Callable[[], None]) -> Callable[[], None]:

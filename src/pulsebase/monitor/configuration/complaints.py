@@ -21,7 +21,7 @@ __all__ = ["Complaints"]
 # Shown neither literally nor when they come from `${…}`: the file may hold the secret itself.
 _CONFIDENTIAL: Final = re.compile(
     r"arguments|basic|bearer|body|command|connectivity|cookies?|data|env|environment|form|headers"
-    r"|json|payload|query|send|user|username|(?:.*_)?(?:auth|key|passw|proxy|secret|token|ur[il]).*"
+    r"|json|metadata|payload|query|send|subprotocols|user|username|(?:.*_)?(?:auth|key|passw|proxy|secret|token|ur[il]).*"
 )
 _SHOWN_CHARACTERS: Final = 60
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
