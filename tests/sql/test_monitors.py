@@ -135,6 +135,30 @@ def test_who_was_cut_off_for_a_moment_judges_nobody_yet(database: str) -> None:
         assert {each.id for each in beat(door, cut_off)} == {cut_off}
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_alive(database: str) -> None:
+    """Rows from the future are rewritten by those that live; the others go after a while."""
+    first, second, dead = uuid4(), uuid4(), uuid4()
+    with pulsebase.connect(database) as door:
+        for identifier in (first, second, dead):
+            beat(door, identifier)
+            age(database, identifier, seen=-3600, steady=-3000)
+        everybody = {first, second, dead}
+        assert {each.id for each in beat(door, first)} == everybody
+        assert {each.id for each in beat(door, second)} == everybody
+        age(database, first, steady=26)
+        assert {each.id for each in beat(door, first)} == {first, second}
+
+
+def test_a_clock_that_is_set_forward_kills_nobody(database: str) -> None:
+    first, second = uuid4(), uuid4()
+    with pulsebase.connect(database) as door:
+        for identifier in (first, second):
+            beat(door, identifier)
+            age(database, identifier, seen=3600, steady=3700)
+        for identifier in (first, second, first, second):
+            assert {each.id for each in beat(door, identifier)} == {first, second}
+
+
 def test_the_dead_are_forgotten_after_a_day(database: str) -> None:
     watching, dead = uuid4(), uuid4()
     with pulsebase.connect(database) as door:

@@ -133,7 +133,9 @@ class Sharing:
         share = self._share
         if share is None:
             return False
-        if not share.is_alone and self._was_asleep():
+        if share.is_alone:
+            return True
+        if self._was_asleep():
             self._missed = True
             self._stirred.set()
             return False  # the others have taken over meanwhile; the next beat tells

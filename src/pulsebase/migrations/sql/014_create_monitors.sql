@@ -106,6 +106,7 @@ begin
         steady_since = case
             when was_cut_off
                 or own.last_seen_at < moment - make_interval(secs => 2.5 * heartbeat_interval_seconds)
+                or own.steady_since > moment  -- somebody set this server's clock back
                 then moment
             else own.steady_since
         end,
@@ -126,15 +127,20 @@ begin
     end if;
 
     -- Another one is gone when it was silent for two and a half of its own intervals while this one
-    -- reached the database all the time. A locked row is one that beats just now.
+    -- reached the database all the time; so is one last seen in the future, before the clock was set
+    -- back. A locked row is one that beats just now.
     with silent as materialized (
         select other.id
         from public.monitors as other
+        cross join lateral (
+            select make_interval(secs => 2.5 * other.heartbeat_interval_seconds)
+        ) as patience (length)
         where other.id <> beat_monitor.id
             and other.gone_at is null
-            and greatest(other.last_seen_at, own_steady_since)
-                < moment - make_interval(secs => 2.5 * other.heartbeat_interval_seconds)
-        for update skip locked
+            and own_steady_since < moment - patience.length
+            and other.last_seen_at
+                not between moment - patience.length and moment + patience.length
+        for update of other skip locked
     )
     update public.monitors as other
     set gone_at = moment
