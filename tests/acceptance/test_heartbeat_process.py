@@ -50,8 +50,8 @@ def pulsebase(url: str, *arguments: str | Path) -> subprocess.CompletedProcess[s
 
 
 def checks(url: str) -> list[dict[str, Any]]:
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        return connection.execute(
+    with psycopg.connect(url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
             "select status, checked_at, created_at, latency_ms, probe_details"
             " from service_health_checks order by checked_at"
         ).fetchall()
