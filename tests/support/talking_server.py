@@ -58,14 +58,12 @@ def trickles(text: bytes, *, pause_seconds: float = 0.02) -> Behaviour:
     """Say the text, for ever again, one byte after the other."""
 
     async def behave(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: bytes) -> None:
-        loop = asyncio.get_running_loop()
+        never = asyncio.get_running_loop().create_future()
         while True:
             for byte in text:
                 writer.write(bytes([byte]))
                 await writer.drain()
-                tick = loop.create_future()
-                loop.call_later(pause_seconds, tick.set_result, None)
-                await tick
+                await asyncio.wait([never], timeout=pause_seconds)
 
     return behave
 

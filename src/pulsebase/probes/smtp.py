@@ -220,15 +220,18 @@ def _cause(error: BaseException) -> BaseException:
 @asynccontextmanager
 async def _leaving(client: SMTP, endpoint: socket.socket, journey: Journey) -> AsyncIterator[None]:
     """Say goodbye after a talk that went well, and close in any case, at once."""
+    transport: asyncio.BaseTransport | None = None
     try:
         yield
+        transport = client.transport  # aiosmtplib forgets it when it says goodbye
         patience_seconds = min(_QUIT_SECONDS, journey.seconds_left * _SHARE_FOR_QUIT)
         with suppress(SMTPException, OSError):
             async with asyncio.timeout(patience_seconds):
                 await client.quit()
     finally:
-        # Not client.close(): TLS would wait for the server's goodbye for half a minute.
-        if isinstance(transport := client.transport, asyncio.WriteTransport):
+        transport = transport or client.transport
+        # Not only client.close(): TLS would wait for the server's goodbye for half a minute.
+        if isinstance(transport, asyncio.WriteTransport):
             transport.abort()
         client.close()
         endpoint.close()
