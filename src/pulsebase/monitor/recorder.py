@@ -53,6 +53,7 @@ _KEEP_AFTER_SECONDS = 0.5
 _ATTEMPT_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
+_LONGEST_ASKED_SECONDS = 15.0
 _MOST_WAITING = 200_000
 _AHEAD = "checked_at_not_in_future"  # the constraint that a clock ahead of the database's breaks
 
@@ -88,9 +89,8 @@ class Recorder:
         self._waiting = WaitingChecks(most_waiting)
         self._flight: _Flight | None = None
         self._moving = 0
-        self._rows = (
-            _FULL_BATCH_ROWS  # of the next batch; fewer after a failure, more after success
-        )
+        # How many rows the next batch may have: fewer after a failure, more after a success.
+        self._rows = _FULL_BATCH_ROWS
         self._lock = asyncio.Lock()  # whose turn it is to move checks from one place to another
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -98,6 +98,7 @@ class Recorder:
         self._ended = False
         self._keeping = self._spool.count > 0
         self._dropping = False
+        self._asked_seconds = 0.0  # by the server, before it is asked again
         self._refused = 0
         self._told_dropped = 0
         self.recorded = 0
@@ -119,7 +120,11 @@ class Recorder:
     @property
     def dropped(self) -> int:
         """How many checks are lost."""
-        return self._refused + self._waiting.dropped + self._spool.dropped
+        return self._refused + self._crowded_out
+
+    @property
+    def _crowded_out(self) -> int:
+        return self._waiting.dropped + self._spool.dropped
 
     def put(self, check: NewHealthCheck) -> None:
         """Take a check over; when too many wait, the oldest one goes."""
@@ -223,7 +228,7 @@ class Recorder:
             except (IntegrityError, InvalidDataError) as error:
                 self._reachability.succeeded()
                 if len(part) > 1:
-                    log.info("a batch of %d was refused, trying its halves: %s", len(part), error)
+                    log.debug("a batch of %d was refused, trying its halves: %s", len(part), error)
                     middle = len(part) // 2
                     parts += [part[middle:], part[:middle]]
                     continue
@@ -263,7 +268,8 @@ class Recorder:
     async def _pause(self) -> bool:
         """Wait before the next attempt; whether there shall be one."""
         grown = _FIRST_PAUSE_SECONDS * 2 ** min(self.failures - 1, 10)
-        seconds = min(_LONGEST_PAUSE_SECONDS, grown) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
+        own = min(_LONGEST_PAUSE_SECONDS, grown) * random.uniform(0.5, 1)  # noqa: S311 -- no secret
+        seconds = max(own, min(_LONGEST_ASKED_SECONDS, self._asked_seconds))
         event = self._stopping
         if event.is_set():
             if not self.waiting:
@@ -323,13 +329,14 @@ class Recorder:
         if not self._keeping:
             log.info("the database does not answer in time; checks go to %s", self._spool.place)
             self._keeping = True
-        if self._spool.dropped > self._told_dropped and not self._dropping:
+        if self._crowded_out > self._told_dropped and not self._dropping:
             log.warning("the spool is full: checks are dropped until the database is back")
             self._dropping = True
 
     def _tell_failure(self, error: object) -> None:
         self.failures += 1
         self.trouble = str(error)
+        self._asked_seconds = getattr(error, "retry_after_seconds", None) or 0.0
         self._reachability.failed()
         if not isinstance(error, UnavailableError):
             # It may be the size of the batch that the database, or a proxy before it, cannot bear.
@@ -350,10 +357,10 @@ class Recorder:
             self._tell_dropped()
 
     def _tell_dropped(self) -> None:
-        dropped = self._spool.dropped - self._told_dropped
+        dropped = self._crowded_out - self._told_dropped
         if dropped:
             log.warning("%d checks are lost, since the spool was full or damaged", dropped)
-        self._told_dropped = self._spool.dropped
+        self._told_dropped = self._crowded_out
         self._dropping = False
 
 
