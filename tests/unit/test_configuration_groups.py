@@ -75,6 +75,13 @@ expect.body_contains = "fine"
     assert own.probe.expect.body_contains == "fine"
 
 
+def test_a_header_wins_over_the_group_s_in_whatever_case_it_is_written() -> None:
+    text = f'[groups.web]\nheaders = {{ AUTHORIZATION = "a", Accept = "b" }}\n{GROUPED}'
+    [service] = load(text + 'headers = { authorization = "c" }\n').services
+    assert isinstance(service.probe, HttpProbe)
+    assert service.probe.headers == {"Accept": "b", "authorization": "c"}
+
+
 def test_a_group_may_bring_the_kind_and_what_it_requires() -> None:
     text = '[groups.site]\nkind = "tcp"\nhost = "a.example"\nport = 1\n[[services]]\nname = "a"\n'
     [service] = load(text + 'group = "site"\n').services

@@ -67,6 +67,16 @@ def test_a_spool_lies_in_the_folder_of_the_file() -> None:
     assert spool == str(Path("etc", "..", "var").absolute())
 
 
+def test_a_spool_may_lie_in_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    spool = load(f'[monitor]\nspool = "~/spool"\n{MINIMAL}').monitor.spool
+    assert spool == "/home/somebody/spool"
+    [complaint] = complaints(f'[monitor]\nspool = "~nobody-at-all/spool"\n{MINIMAL}')
+    assert complaint.startswith(
+        "pulsebase.toml:2: spool in [monitor] begins with the home of nobody"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "key", "bound"),
     [

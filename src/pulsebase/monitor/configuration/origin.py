@@ -41,6 +41,14 @@ def joined(inherited: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     result = {**inherited}
     for key, value in own.items():
         before = result.get(key)
-        both = isinstance(value, dict) and isinstance(before, dict)
-        result[key] = joined(before, value) if both else value  # type: ignore[arg-type]  # both are tables
+        if isinstance(value, dict) and isinstance(before, dict):
+            result[key] = joined(_without(value, before) if key == "headers" else before, value)
+        else:
+            result[key] = value
     return result
+
+
+def _without(own: Mapping[str, Any], inherited: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inherited headers that are not among the own: upper and lower case are one to HTTP."""
+    names = {name.lower() for name in own}
+    return {name: value for name, value in inherited.items() if name.lower() not in names}

@@ -8,6 +8,7 @@ dataclass. Values that came from `${…}` are never shown, nor what the file its
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase import settings
@@ -24,7 +25,6 @@ from pulsebase.monitor.configuration.values import Configuration, DatabaseKeys, 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 __all__ = ["TABLES", "load_configuration"]
 
@@ -87,7 +87,12 @@ class _Reader:
         keys = self.validation.read(MonitorKeys, table, Origin(("monitor",))) or MonitorKeys()
         if keys.spool is None:
             return keys
-        return replace(keys, spool=str((self.folder / keys.spool).absolute()))
+        try:
+            folder = self.folder / Path(keys.spool).expanduser()
+        except RuntimeError:  # pathlib's word for a home folder that nobody has
+            self.complaints.about(("monitor", "spool"), "begins with the home of nobody; name it")
+            return keys
+        return replace(keys, spool=str(folder.absolute()))
 
     def _defaults(self, tables: dict[str, Any]) -> Level:
         place = ("defaults",)
