@@ -57,11 +57,14 @@ class RawServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        broken = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
-        with contextlib.suppress(*broken):
-            await self._behaviour(reader, writer)
-            await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._behaviour(reader, writer)
+                await writer.drain()
+        except asyncio.CancelledError:  # what is still to be sent would keep it open
+            writer.transport.abort()
+        else:
+            writer.close()
 
 
 async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

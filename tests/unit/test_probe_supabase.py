@@ -323,7 +323,11 @@ async def realtime(
 
 
 async def test_realtime_answers_a_heartbeat() -> None:
-    others = ("no json", [], {"event": "phx_reply", "ref": "7", "payload": {"status": "error"}})
+    others: tuple[Any, ...] = (
+        "no json",
+        [],
+        {"event": "phx_reply", "ref": "7", "payload": {"status": "error"}},
+    )
     async with realtime("ok", before=others) as (url, asked):
         outcome = await look_once(SupabaseProbe(url=url, key=SECRET, checks=("realtime",)))
     assert outcome.status == "healthy", outcome.details
