@@ -17,6 +17,7 @@ tls_contexts   whom a probe trusts, and as whom it comes
 certificates   what a certificate says, and why it does not hold
 start_tls  from the clear to TLS
 name_servers   questions to name servers
+ssh_packets, ssh_key_exchange   SSH up to the proof of a host's key
 patterns   regular expressions that no text can keep busy
 json_path  paths into documents
 curl       HTTP transfers, driven by asyncio: `curl_request` what is asked and answered,
