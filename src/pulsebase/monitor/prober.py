@@ -33,6 +33,10 @@ _GRACE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 0.5
 
 
+class _BrokenRuleError(Exception):
+    """A kind did what no kind may do; says what."""
+
+
 class Prober:
     """Looks at services, with tools that all looks share; open while looks are under way.
 
@@ -76,11 +80,11 @@ class Prober:
             if task not in self._cut_off:
                 if task.cancelling():
                     raise
-                message = "the probe let through that a part of it was cancelled"
-                raise RuntimeError(message) from error
+                message = "it let through that a part of it was cancelled"
+                raise _BrokenRuleError(message) from error
         except SystemExit as error:
-            message = "the probe tried to end the process"
-            raise RuntimeError(message) from error
+            message = "it tried to end the process"
+            raise _BrokenRuleError(message) from error
         else:
             if task not in self._cut_off:
                 return outcome
@@ -89,8 +93,8 @@ class Prober:
             self._cut_off.discard(task)
         while task.cancelling():
             task.uncancel()
-        message = f"the probe did not end within its timeout of {timeout_seconds:g} s"
-        raise TimeoutError(message)
+        message = f"it did not end within its timeout of {timeout_seconds:g} s"
+        raise _BrokenRuleError(message)
 
     def _check_of(self, service: Service, outcome: Outcome) -> NewHealthCheck:
         given = {} if outcome.id is None else {"id": outcome.id}
@@ -109,12 +113,15 @@ class Prober:
 
     def _tell_broken(self, service: Service, error: Exception) -> None:
         self.broken += 1
-        if times := self._rarely.times(f"{service.kind}: {type(error).__name__}"):
+        # What a foreign exception says could be a secret; its class is none.
+        reason = str(error) if isinstance(error, _BrokenRuleError) else type(error).__name__
+        if times := self._rarely.times(f"{service.kind}: {reason}"):
             log.error(
-                "the probe of %r (%s) broke%s; nothing is recorded for this turn",
+                "the probe of %r (%s) broke%s: %s; nothing is recorded for this turn",
                 service.name,
                 service.kind,
                 _often(times),
+                reason,
                 exc_info=error,
             )
 
