@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from pulsebase.connection import connect_async
+from pulsebase.monitor.recorder import Recorder
+from tests.support.lying_server import LyingServer, answers
 from tests.support.recording import left, recording, stored_ids, stored_in_order
 from tests.support.spooling import a_spool, checks
 from tests.support.waiting import wait_until_async
@@ -128,3 +131,21 @@ async def test_a_check_of_a_clock_that_is_ahead_waits(database: str, tmp_path: P
             connection.execute(f"alter table service_health_checks drop constraint {constraint}")
             await wait_until_async(lambda: left(recorder) == 0, "all is stored", 30)
     assert stored_in_order(database) == list(range(5))
+
+
+async def test_a_server_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Retry-After` counts for the recorder where it is too long for a single call."""
+    monkeypatch.setattr("pulsebase.transports.retry._LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("pulsebase.monitor.recorder._FIRST_PAUSE_SECONDS", 0.001)
+    busy = answers(status="429 Too Many Requests", headers="Retry-After: 2\r\n")
+    async with LyingServer(busy) as server:
+        url = f"{server.url}rest/v1"
+        async with connect_async(url, key="sb_secret_x") as connection:
+            recorder = Recorder(connection)
+            recorder.start()
+            recorder.put(checks(1)[0])
+            await wait_until_async(lambda: recorder.failures == 1, "it is refused")
+            began = time.monotonic()
+            await wait_until_async(lambda: recorder.failures == 2, "it is refused again")
+            assert time.monotonic() - began > 1.9
+            assert await recorder.stop(within_seconds=0.1) == 1

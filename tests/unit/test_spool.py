@@ -14,8 +14,9 @@ from tests.support.spooling import MEBIBYTE, a_spool, checks, drained, files, on
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pulsebase.models.health_check import NewHealthCheck
+    from pulsebase.models.health_check import NewHealthCheck, Status
     from pulsebase.monitor.configuration.values import WhenFull
+    from pulsebase.monitor.spool_store import Loan
 
 LARGE = {"text": "x" * 800}
 
@@ -182,3 +183,44 @@ async def test_any_history_gives_what_a_list_would_give(tmp_path: Path) -> None:
         assert spool.count == len(expected)
     assert await drained(spool) == expected
     await spool.close()
+
+
+@pytest.mark.parametrize("drops", ["oldest", "newest", "healthy"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_check_is_somewhere_or_counted(drops: WhenFull, seed: int) -> None:
+    """Kept, lent, settled and given back while too little fits: nothing just vanishes."""
+    chance = random.Random(seed)  # noqa: S311 -- a history, no secret
+    limit = chance.choice([20_000, 60_000, 200_000])
+    spool = Spool(SpoolStore(None, limit_bytes=limit, drops=drops))
+    put = settled = 0
+    loan: Loan | None = None
+    for _ in range(120):
+        if chance.random() < 0.6:
+            given = mixed(chance, first=put)
+            flying = 0 if loan or spool.count else chance.randint(0, len(given))
+            loan = await spool.keep(given, flying=flying) or loan
+            put += len(given)
+        elif loan is None:
+            loan = await spool.borrow(chance.randint(1, 50))
+        else:
+            done = chance.randint(1, len(loan.rows))
+            await spool.settle(loan, done)
+            settled += done
+            await spool.take_back(loan.after(done))
+            loan = None
+        assert put == settled + spool.count + spool.dropped
+    kept = spool.count
+    rows = await drained(spool)
+    assert len(rows) == kept
+    numbers = [int(row.partition('"latency_ms":')[2].partition(",")[0]) for row in rows]
+    assert numbers == sorted(numbers)
+
+
+def mixed(chance: random.Random, *, first: int) -> list[NewHealthCheck]:
+    """Some checks, healthy and not, small and large."""
+    given: list[NewHealthCheck] = []
+    for number in range(first, first + chance.randint(1, 60)):
+        status: Status = chance.choice(["healthy", "healthy", "down"])
+        details = {"text": "x" * chance.randint(0, 3000)}
+        given += checks(1, first=number, status=status, details=details)
+    return given

@@ -48,7 +48,10 @@ def run(path: Path) -> None:
     target = target_of(configuration, current_options())
     left = asyncio.run(_run(path, configuration, target))
     if left:
-        message = f"{left} checks could not be recorded before the end; the database is away"
+        message = (
+            f"{left} checks are lost: the database is away, and no file could keep them;"
+            " set spool under [monitor] to a folder that can be written"
+        )
         raise PulsebaseError(message)
 
 
