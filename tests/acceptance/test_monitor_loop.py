@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -316,6 +317,30 @@ def test_after_a_failure_looks_come_faster_and_the_regular_turns_stay(
     assert all(abs(moment - round(moment)) < 0.5 for moment in beside)
     assert {round(moment) for moment in beside} == {0, 1, 2, 3}
     assert all(gap == pytest.approx(1, abs=0.5) for gap in gaps(database, "closed"))
+
+
+def test_after_a_stop_of_the_process_missed_turns_are_left_out(
+    database: str, tmp_path: Path
+) -> None:
+    """As when a machine is suspended: no burst, everybody in his place again."""
+    names = [f"shop-{number}" for number in range(20)]
+    with Site() as site:
+        config = "".join(service(name, site.url) for name in names)
+        with monitor(database, tmp_path, config) as running:
+            has_rows(database, "shop-0", 2)
+            running.process.send_signal(signal.SIGSTOP)
+            stopped_at = time.time()
+            wait_until(lambda: time.time() > stopped_at + 4, "four seconds go by")
+            running.process.send_signal(signal.SIGCONT)
+            woken_at = time.time()
+            wait_until(lambda: time.time() > woken_at + 3, "three more do")
+    for name in names:
+        moments = [at for at, _ in rows(database, name)]
+        assert not [at for at in moments if stopped_at + 0.1 < at < woken_at]
+        assert 2 <= len([at for at in moments if at > woken_at]) <= 4
+        for at in moments:
+            beside = (at - phase_seconds(name, 1)) % 1
+            assert min(beside, 1 - beside) < 0.4
 
 
 def test_checks_say_which_monitor_made_them(database: str, tmp_path: Path) -> None:
