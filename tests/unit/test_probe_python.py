@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes import Outcome, ProbeTools, UnknownHealthError
 from pulsebase.probes.python import PythonProbe
 from pulsebase.probes.support import callables
+from tests.support import shop_health
 from tests.support.looking import a_look, look_once
 from tests.support.waiting import wait_until_async
 
@@ -23,158 +25,19 @@ if TYPE_CHECKING:
 
 SECRET = "canary-4f9c2d71b6"  # noqa: S105 -- nobody's
 
-# What the module `health_of_shop` holds, which the tests below call.
-SHOP = """
-import asyncio, errno, threading, time
-from pulsebase.probes import Outcome, UnknownHealthError
-
-release = threading.Event()
-started = []
-calls_of_async = []
-
-
-def gives(what=None):
-    return what
-
-
-async def gives_later(what=None):
-    await asyncio.sleep(0)
-    return what
-
-
-class Awaited:
-    async def __call__(self):
-        return "degraded"
-
-
-awaited = Awaited()
-
-
-class Cupboard:
-    @staticmethod
-    def full():
-        return True
-
-
-def raises(token=""):
-    raise ValueError("no such key: " + token + "x" * 5000)
-
-
-def leaves():
-    raise SystemExit(3)
-
-
-async def leaves_later():
-    raise SystemExit(3)
-
-
-def stops():
-    raise StopIteration
-
-
-async def cancels():
-    raise asyncio.CancelledError
-
-
-class Mute(Exception):
-    def __str__(self):
-        raise ValueError
-
-
-def mumbles():
-    raise Mute
-
-
-def runs_out():
-    raise OSError(errno.EMFILE, "too many open files")
-
-
-def cannot_look():
-    raise UnknownHealthError("no way to the queue from here; open the tunnel")
-
-
-def waits():
-    started.append(threading.current_thread().daemon)
-    release.wait(60)
-
-
-async def waits_later():
-    await asyncio.sleep(60)
-
-
-async def ignores():
-    while not release.is_set():
-        try:
-            await asyncio.sleep(0.02)
-        except asyncio.CancelledError:
-            pass
-
-
-def sleeps():
-    time.sleep(0.1)
-
-
-def odd(kind):  # by number, since a text among the arguments would be hidden like a secret
-    loop = []
-    loop.append(loop)
-    deep = inner = {}
-    for _ in range(100_000):
-        inner["x"] = inner = {}
-    return {
-        "number": 7,
-        "text": "fine",
-        "empty": "",
-        "bytes": b"x",
-        "generator": (n for n in ()),
-        "no_status": {"latency_ms": 3},
-        "status": {"status": "up"},
-        "list": {"status": ["down"]},
-        "key": {"status": "down", "detials": {}},
-        "details": {"status": "down", "details": "x"},
-        "object": {"status": "down", "details": {"x": object()}},
-        "deep": {"status": "down", "details": deep},
-        "huge": {"status": "down", "details": {"x": 10**5000}},
-        "latency": {"status": "down", "latency_ms": -1},
-        "flag": {"status": "down", "latency_ms": True},
-        "far": {"status": "down", "latency_ms": 2**40},
-    }[ODD[kind]]
-
-
-ODD = "number text empty bytes generator no_status status list key details object deep".split()
-ODD += ["huge", "latency", "flag", "far"]
-
-
-def maps(status="degraded", latency_ms=7):
-    return {"status": status, "latency_ms": latency_ms, "details": {"queue": 12, "loop": [1]}}
-
-
-def answers():
-    from datetime import UTC, datetime
-
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Outcome(status="degraded", latency_ms=3, checked_at=at, details={"seen": 1})
-
-
-not_a_function = 7
-"""
-
 
 @pytest.fixture(autouse=True)
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module, importable for this test alone; what still waits in it is let go."""
-    import importlib
-    import sys
-
-    (tmp_path / "health_of_shop.py").write_text(SHOP)
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Lets go what waits in the shop, at the end or earlier; a folder is importable meanwhile."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    module = importlib.import_module("health_of_shop")
-    yield module
-    module.release.set()
-    del sys.modules["health_of_shop"]
+    release = Event()
+    monkeypatch.setattr(shop_health, "release", release)
+    yield release
+    release.set()
 
 
 def of_shop(function: str, **arguments: Any) -> PythonProbe:
-    return PythonProbe(callable=f"health_of_shop:{function}", arguments=arguments)
+    return PythonProbe(callable=f"tests.support.shop_health:{function}", arguments=arguments)
 
 
 async def unknown(probe: PythonProbe) -> str:
@@ -233,7 +96,7 @@ async def test_an_outcome_is_taken_as_it_is() -> None:
         ("empty", "ValueError: it returned the text ''"),
         ("bytes", "ValueError: it returned a bytes"),
         ("generator", "ValueError: it returned a generator"),
-        ("no_status", "ValueError: the status of the mapping is a NoneType"),
+        ("no status", "ValueError: the status of the mapping is a NoneType"),
         ("status", "ValueError: the status of the mapping is the text 'up'"),
         ("list", "ValueError: the status of the mapping is a list"),
         ("key", "ValueError: the mapping has the unknown key detials"),
@@ -246,8 +109,8 @@ async def test_an_outcome_is_taken_as_it_is() -> None:
         ("far", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
     ],
 )
-async def test_any_other_answer_is_a_failure_that_says_so(kind: str, got: str, shop: Any) -> None:
-    outcome = await look_once(of_shop("odd", kind=shop.ODD.index(kind)))
+async def test_any_other_answer_is_a_failure_that_says_so(kind: str, got: str) -> None:
+    outcome = await look_once(of_shop("odd", number=list(shop_health.ODD).index(kind)))
     assert outcome.status == "down"
     assert outcome.details["failed"]["expectation"] == "result"
     assert outcome.details["failed"]["got"].startswith(got)
@@ -260,7 +123,7 @@ async def test_any_other_answer_is_a_failure_that_says_so(kind: str, got: str, s
         ("leaves_later", "SystemExit: 3"),
         ("stops", "StopIteration"),
         ("cancels", "CancelledError"),
-        ("mumbles", "Mute"),
+        ("mumbles", "MuteError"),
     ],
 )
 async def test_whatever_it_raises_is_down(function: str, message: str) -> None:
@@ -291,8 +154,8 @@ async def test_what_this_machine_is_out_of_is_our_own_trouble() -> None:
     ("target", "message"),
     [
         ("no_such_package.health:queue", "No module named 'no_such_package'"),
-        ("health_of_shop:no_such_function", "has no attribute 'no_such_function'"),
-        ("health_of_shop:not_a_function", "is no function but of the type int"),
+        ("tests.support.shop_health:no_such_function", "has no attribute 'no_such_function'"),
+        ("tests.support.shop_health:not_a_function", "is no function but of the type int"),
         ("broken_health:queue", "ZeroDivisionError"),
         ("leaving_health:queue", "SystemExit"),
         ("unreadable_health:queue", "SyntaxError"),
@@ -327,16 +190,16 @@ async def timed(probe: PythonProbe, timeout_seconds: float) -> tuple[Outcome, fl
 
 
 @pytest.mark.parametrize("function", ["waits", "waits_later", "ignores"])
-async def test_one_that_hangs_is_down_when_the_timeout_is_over(function: str, shop: Any) -> None:
+async def test_one_that_hangs_is_down_when_the_timeout_is_over(function: str, shop: Event) -> None:
     outcome, elapsed_seconds = await timed(of_shop(function), 0.3)
-    shop.release.set()
+    shop.set()
     assert (outcome.status, outcome.latency_ms) == ("down", None)
     assert outcome.details["error"]["kind"] == "timeout"
     assert elapsed_seconds < 5
 
 
 @pytest.mark.parametrize("function", ["waits", "ignores"])
-async def test_one_that_hangs_is_not_called_a_second_time(function: str, shop: Any) -> None:
+async def test_one_that_hangs_is_not_called_a_second_time(function: str, shop: Event) -> None:
     async with ProbeTools() as tools:
         probe = of_shop(function)
         assert (await probe.probe(a_look(tools, timeout_seconds=0.1))).status == "down"
@@ -345,7 +208,7 @@ async def test_one_that_hangs_is_not_called_a_second_time(function: str, shop: A
         # Another service is not concerned.
         other = await of_shop("gives").probe(a_look(tools, service_name="b"))
         assert other.status == "healthy"
-        shop.release.set()
+        shop.set()
 
         async def is_back() -> bool:
             try:
@@ -356,13 +219,14 @@ async def test_one_that_hangs_is_not_called_a_second_time(function: str, shop: A
         await wait_until_async(is_back, "the function has come back")
 
 
-async def test_a_hanging_thread_keeps_no_process_from_ending(shop: Any) -> None:
+async def test_a_hanging_thread_keeps_no_process_from_ending() -> None:
     await look_once(of_shop("waits"), timeout_seconds=0.1)
-    assert shop.started == [True]
+    [left] = [one for one in threading.enumerate() if one.name.startswith("callable ")]
+    assert left.daemon
 
 
 async def test_the_number_of_hanging_threads_is_bounded(
-    shop: Any, monkeypatch: pytest.MonkeyPatch
+    shop: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callables, "MOST_LEFT_BEHIND", 3)
     before = threading.active_count()
@@ -373,14 +237,14 @@ async def test_the_number_of_hanging_threads_is_bounded(
             with pytest.raises(UnknownHealthError, match="3 callables have not come back"):
                 await of_shop("waits").probe(a_look(tools, service_name=name))
         assert threading.active_count() == before + 3
-        shop.release.set()
+        shop.set()
         await wait_until_async(lambda: threading.active_count() == before, "they are back")
         assert (await of_shop("gives").probe(a_look(tools, service_name="g"))).status == "healthy"
 
 
 async def test_a_module_that_hangs_at_import_is_our_own_trouble(tmp_path: Path) -> None:
     (tmp_path / "slow_health.py").write_text(
-        "import health_of_shop\nhealth_of_shop.release.wait(60)\ndef queue(): pass\n"
+        "from tests.support import shop_health\nshop_health.release.wait(60)\ndef queue(): pass\n"
     )
     with pytest.raises(UnknownHealthError, match=r"was not imported within 0\.2 s"):
         await look_once(PythonProbe(callable="slow_health:queue"), timeout_seconds=0.2)
@@ -413,7 +277,9 @@ async def test_closing_the_tools_ends_a_look_without_an_answer(function: str) ->
 
 
 async def test_a_slow_answer_is_judged_by_its_time() -> None:
-    probe = PythonProbe(callable="health_of_shop:sleeps", degraded_above=timedelta(milliseconds=50))
+    probe = PythonProbe(
+        callable="tests.support.shop_health:sleeps", degraded_above=timedelta(milliseconds=50)
+    )
     outcome = await look_once(probe)
     assert outcome.status == "degraded"
     assert outcome.latency_ms is not None

@@ -30,6 +30,9 @@ _LAST_OUTPUT_SECONDS: Final = 0.2
 _DEATH_SECONDS: Final = 0.25
 
 _STDOUT: Final = 1
+_STDERR: Final = 2
+
+CutShort = Literal["timeout", "output"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class Finished:
     elapsed_seconds: float
     stdout: bytes
     stderr: bytes
-    cut_short: Literal["timeout", "output"] | None
+    cut_short: CutShort | None
 
 
 async def run_plugin(
@@ -59,7 +62,6 @@ async def run_plugin(
     Its whole process group is killed when this returns, and when it is cancelled.
     """
     loop = asyncio.get_running_loop()
-    farewell_seconds = min(_FAREWELL_SECONDS, timeout_seconds / 10)
     began = loop.time()
     transport, run = await loop.subprocess_exec(
         _Run,
@@ -70,14 +72,7 @@ async def run_plugin(
         start_new_session=True,
     )
     try:
-        in_time = await run.wait(timeout_seconds - farewell_seconds)
-        elapsed_seconds = loop.time() - began
-        cut_short = run.cut_short(in_time=in_time)
-        if not run.has_ended:
-            _signal_group(transport, signal.SIGTERM)
-            await run.wait_for_end(farewell_seconds * 0.8)
-        else:
-            await run.wait_for_output(_LAST_OUTPUT_SECONDS)
+        elapsed_seconds, cut_short = await _watched(run, transport, began, timeout_seconds)
     finally:
         _signal_group(transport, signal.SIGKILL)
         try:
@@ -88,25 +83,41 @@ async def run_plugin(
         exit_code=transport.get_returncode() or 0,
         elapsed_seconds=elapsed_seconds,
         stdout=bytes(run.kept[_STDOUT]),
-        stderr=bytes(run.kept[_STDOUT + 1]),
+        stderr=bytes(run.kept[_STDERR]),
         cut_short=cut_short,
     )
+
+
+async def _watched(
+    run: _Run, transport: asyncio.SubprocessTransport, began: float, timeout_seconds: float
+) -> tuple[float, CutShort | None]:
+    """Until it ended, or was asked to: after how long that was, and why it was asked."""
+    farewell_seconds = min(_FAREWELL_SECONDS, timeout_seconds / 10)
+    in_time = await run.wait(timeout_seconds - farewell_seconds)
+    elapsed_seconds = asyncio.get_running_loop().time() - began
+    cut_short = run.cut_short(in_time=in_time)
+    if run.has_ended:
+        await run.wait_for_output(_LAST_OUTPUT_SECONDS)
+    else:
+        _signal_group(transport, signal.SIGTERM)
+        await run.wait_for_end(farewell_seconds * 0.8)
+    return elapsed_seconds, cut_short
 
 
 class _Run(asyncio.SubprocessProtocol):
     """Keeps the beginning of each stream, and tells when something is worth acting on."""
 
     def __init__(self) -> None:
-        self.kept = {_STDOUT: bytearray(), _STDOUT + 1: bytearray()}
-        self.ended = asyncio.Event()
+        self.kept = {_STDOUT: bytearray(), _STDERR: bytearray()}
         self._written = 0
         self._open = len(self.kept)
+        self._ended = asyncio.Event()
         self._closed = asyncio.Event()
         self._decided = asyncio.Event()
 
     @property
     def has_ended(self) -> bool:
-        return self.ended.is_set()
+        return self._ended.is_set()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         kept = self.kept[fd]
@@ -122,7 +133,7 @@ class _Run(asyncio.SubprocessProtocol):
             self._closed.set()
 
     def process_exited(self) -> None:
-        self.ended.set()
+        self._ended.set()
         self._decided.set()
 
     async def wait(self, seconds: float) -> bool:
@@ -130,12 +141,12 @@ class _Run(asyncio.SubprocessProtocol):
         return await _within(seconds, self._decided)
 
     async def wait_for_end(self, seconds: float) -> None:
-        await _within(seconds, self.ended)
+        await _within(seconds, self._ended)
 
     async def wait_for_output(self, seconds: float) -> None:
         await _within(seconds, self._closed)
 
-    def cut_short(self, *, in_time: bool) -> Literal["timeout", "output"] | None:
+    def cut_short(self, *, in_time: bool) -> CutShort | None:
         if self._written > _MOST_BYTES:
             return "output"
         return None if in_time else "timeout"
