@@ -22,7 +22,7 @@ patterns   regular expressions that no text can keep busy
 json_path  paths into documents
 curl       HTTP transfers, driven by asyncio: `curl_request` what is asked and answered,
            `curl_transfers` and `curl_handle` libcurl, `curl_faults` its errors, `watched` its
-           sockets, `unpacking` bodies within bounds
+           sockets, `curl_helper` and `curl_child` a process to help, `unpacking` bodies in bounds
 http_expectation, http_details  what an answer must be, and what is kept of it
 registry   the kinds by name
 cleaning   details that PostgreSQL can store

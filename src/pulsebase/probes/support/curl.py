@@ -1,7 +1,8 @@
-"""HTTP transfers for probes, driven by asyncio: thousands a second on one thread.
+"""HTTP transfers for probes, driven by asyncio: thousands a second.
 
 One `CurlDriver` serves all probes of a process. What a request and a response are is in
-`curl_request`, how libcurl is driven in `curl_transfers`.
+`curl_request`, how libcurl is driven in `curl_transfers`. A driver that has much to do gets a
+process to help it (`curl_helper`); one that has little does it all on the event loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from threading import Thread
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pulsebase.probes.support.curl_helper import CurlHelper
 from pulsebase.probes.support.curl_request import LARGEST_BODY, Failure, Request, Response
 from pulsebase.probes.support.curl_transfers import Transfers
 from pulsebase.probes.support.outcome import UnknownHealthError
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_BODY", "CurlDriver", "Failure", "Request", "Response"]
 
 _LONGEST_CLOSE_SECONDS: Final = 0.2
+# From so many requests a second on, a process to help is worth its memory; one that was lost is
+# not missed at once, since something may be wrong with it.
+_MANY_A_SECOND: Final = 1_000
+_PAUSE_AFTER_LOSS_SECONDS: Final = 10.0
 
 
 class CurlDriver:
@@ -30,19 +36,38 @@ class CurlDriver:
     The loop must be a selector loop, as it is everywhere but on Windows.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        many_a_second: int = _MANY_A_SECOND,
+        pause_after_loss_seconds: float = _PAUSE_AFTER_LOSS_SECONDS,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._many_a_second = many_a_second
+        self._pause_after_loss_seconds = pause_after_loss_seconds
+        self._counted = 0
+        self._counted_since = self._loop.time()
+        self._helper: CurlHelper | None = None
+        self._no_helper_before = 0.0
         self._transfers: Transfers[Answered] = Transfers()
         self._under_way: dict[Answered, pycurl.Curl] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._about_to_advance = False
         self._loop.add_reader(self._transfers.fileno(), self._advance)
 
+    @property
+    def helper_process_id(self) -> int | None:
+        """The id of the process that helps, while there is one at work."""
+        helper = self._helper
+        return helper.process_id if helper and helper.is_ready and not helper.has_ended else None
+
     async def fetch(self, request: Request, *, timeout_seconds: float) -> Response:
         """Perform one request; whatever the server does becomes a `Response`.
 
         Raises UnknownHealthError where this machine is to blame.
         """
+        if (helper := self._willing_helper()) is not None:
+            return await helper.fetch(request, timeout_seconds=timeout_seconds)
         answered: Answered = self._loop.create_future()
         self._under_way[answered] = self._transfers.start(request, timeout_seconds, answered)
         self._advance_in_time()
@@ -54,6 +79,8 @@ class CurlDriver:
 
     async def aclose(self) -> None:
         """Cancel what is under way and release the handles."""
+        if self._helper is not None:
+            self._helper.close()
         self._loop.remove_reader(self._transfers.fileno())
         if self._timer is not None:
             self._timer.cancel()
@@ -65,6 +92,20 @@ class CurlDriver:
         closing = Thread(target=self._transfers.close, daemon=True)
         closing.start()
         closing.join(timeout=_LONGEST_CLOSE_SECONDS)
+
+    def _willing_helper(self) -> CurlHelper | None:
+        """The process that helps, if there is need of one and it is there."""
+        if self._helper is not None and not self._helper.has_ended:
+            return self._helper if self._helper.is_ready else None
+        self._counted += 1
+        if self._counted >= self._many_a_second:
+            now = self._loop.time()
+            is_busy = now - self._counted_since < 1.0
+            self._counted, self._counted_since = 0, now
+            if is_busy and now >= self._no_helper_before:
+                self._no_helper_before = now + self._pause_after_loss_seconds
+                self._helper = CurlHelper(self._loop)
+        return None
 
     def _advance(self) -> None:
         for answered, answer in self._transfers.advance():
