@@ -11,7 +11,7 @@ NODE_READY := $(NODE)/node_modules/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak lint lint-style lint-format lint-types lint-types-again lint-imports
-.PHONY: format bench lock clean
+.PHONY: format bench schema lock clean
 
 help:
 	@echo 'make demo ARGS="--for 20s"   everything at once on a private database'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint                    ruff, mypy, pyright and the import ladder'
 	@echo 'make format                  what ruff can mend by itself'
 	@echo 'make bench                   the benchmarks, side by side with what they compare to'
+	@echo 'make schema                  publish the schema of the configuration file anew'
 	@echo 'make lock ARGS="--upgrade"   write requirements/dev.txt anew'
 	@echo 'make clean                   remove what these targets have installed'
 	@echo 'Another Python than python3: make PYTHON=python3.12 TARGET'
@@ -57,6 +58,9 @@ format: $(READY)
 
 bench: $(READY) $(NODE_READY)
 	$(BIN)/python -m bench $(ARGS)
+
+schema: $(READY)
+	$(BIN)/pulsebase check-config --schema > docs/reference/pulsebase.schema.json
 
 # pip-compile reads the project's extras as a package called pulsebase, and would pin that too,
 # with the path of this folder. Lines that begin with -- would be addresses of this machine's mirrors.
