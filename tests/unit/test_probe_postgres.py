@@ -417,8 +417,9 @@ def _ask_for_password(server: PostgresServer) -> None:
     ],
 )
 def test_what_could_only_fail_later_is_refused_at_load(keys: dict[str, Any], field: str) -> None:
+    smallest: dict[str, Any] = {"url": "postgresql://a/b"}
     with pytest.raises(InvalidValueError) as refused:
-        PostgresProbe(**{"url": "postgresql://a/b"} | keys)
+        PostgresProbe(**(smallest | keys))
     assert refused.value.field == field
 
 

@@ -80,7 +80,7 @@ def open_files() -> int:
         ),
         (endless(NO_TLS, WELCOME + READY, chunk=NOTICE * 1000), {"body_too_large"}),
         (endless(NO_TLS, WELCOME + READY, chunk=b"\xff" * 65_536), {"protocol", "reset"}),
-        (endless(NO_TLS, WELCOME + READY, chunk=READY), {"protocol"}),
+        (endless(NO_TLS, WELCOME + READY, chunk=READY * 5000), {"protocol"}),
     ],
 )
 async def test_a_server_that_is_no_postgresql_is_down_with_the_right_kind(

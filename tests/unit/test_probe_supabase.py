@@ -392,8 +392,9 @@ async def test_realtime_that_is_silent_is_a_timeout() -> None:
     ],
 )
 def test_what_could_only_fail_later_is_refused_at_load(keys: dict[str, Any], field: str) -> None:
+    smallest: dict[str, Any] = {"url": "https://ref.supabase.co", "key": SECRET}
     with pytest.raises(InvalidValueError) as refused:
-        SupabaseProbe(**{"url": "https://ref.supabase.co", "key": SECRET} | keys)
+        SupabaseProbe(**(smallest | keys))
     assert refused.value.field == field
 
 

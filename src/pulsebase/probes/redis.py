@@ -126,7 +126,8 @@ class RedisProbe(LatencyLimits):
         if self.role is None:
             return None
         said = _text(await connection.ask("INFO", "replication"))
-        facts = dict(line.partition(":")[::2] for line in said.splitlines())
+        lines = (line.partition(":") for line in said.splitlines())
+        facts = {name: value for name, _, value in lines}
         told = facts.get("role", "none")
         got = journey.details["role"] = excerpt(_ROLES.get(told, told))
         if got != self.role:

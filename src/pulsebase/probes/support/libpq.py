@@ -233,12 +233,23 @@ def _kind_of_state(state: str) -> ErrorKind:
 
 
 def _refused(connection: PGconn) -> Exception:
-    return _broken(_text(connection.error_message))
+    said = _text(connection.error_message)
+    return _broken(said) if said.strip() else _unsaid()
+
+
+def _unsaid() -> Exception:
+    """The error where libpq has no words, as where it could not even make a socket."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        if error.errno is not None and error.errno in OWN_ERRNOS:
+            return own_trouble(error.errno)
+    return PostgresFaultError("the connection could not be made", kind="other")
 
 
 def _broken(message: str) -> Exception:
     """The error for libpq's words, without the advice that it appends on lines of their own."""
-    said = " ".join(message.strip().splitlines()[:1]) or "the connection broke"
+    said = " ".join(message.strip().splitlines()[:1])
     for number in OWN_ERRNOS - {errno.EAGAIN}:
         if os.strerror(number) in said:
             return own_trouble(number)
