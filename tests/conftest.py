@@ -6,7 +6,6 @@ of a template that was migrated once, which takes some hundredths of a second.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from functools import cache
@@ -38,10 +37,12 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session", autouse=True)
 def state_folder() -> Iterator[None]:
     """What monitors and checks keep while their database is away goes to a folder of ours."""
-    with tempfile.TemporaryDirectory(prefix="pulsebase-state-") as folder:
-        os.environ["XDG_STATE_HOME"] = folder
+    with (
+        tempfile.TemporaryDirectory(prefix="pulsebase-state-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_STATE_HOME", folder)
         yield
-        del os.environ["XDG_STATE_HOME"]
 
 
 @pytest.fixture(scope="session")
