@@ -218,11 +218,13 @@ class Turns:
             return
         if self._rarely.times("late"):
             log.warning(
-                "%d turns began over a second late, the latest after %.1f s; %d wait for a place;"
-                " raise concurrency or host_concurrency, or watch fewer services here",
+                "%d turns began over a second late, the latest after %.1f s; %d wait; %s",
                 self.late - self._late_before,
                 self._latest_seconds,
                 self.waiting,
+                "raise concurrency or host_concurrency"
+                if self.waiting
+                else "this machine is too busy: watch fewer services here, or give it more CPU",
             )
             self._late_before, self._latest_seconds = self.late, 0.0
 
