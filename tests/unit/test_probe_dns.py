@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dns.message
 import dns.resolver
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

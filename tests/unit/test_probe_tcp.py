@@ -21,6 +21,7 @@ from pulsebase.probes.support.patterns import Regex
 from pulsebase.probes.tcp import LARGEST_ANSWER, TcpExpectation, TcpProbe
 from tests.support.looking import a_look, look_once
 from tests.support.lying_server import repeats, resets, says, stalls
+from tests.support.requirement import require
 from tests.support.server_process import free_port
 from tests.support.talking_server import TalkingServer, echoes, trickles
 
@@ -35,6 +36,15 @@ def contains(text: str) -> TcpExpectation:
     return TcpExpectation(contains=text)
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as endpoint:
+            endpoint.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def matches(pattern: str) -> TcpExpectation:
     return TcpExpectation(matches=Regex(pattern))
 
@@ -46,6 +56,19 @@ async def test_a_connection_is_healthy_and_its_phases_are_timed() -> None:
     assert outcome.latency_ms is not None
     assert outcome.details["remote_ip"] == "127.0.0.1"
     assert outcome.details["phases_ms"].keys() == {"dns", "connect", "total"}
+
+
+async def test_ipv6_is_connected_to_as_an_address_and_by_name() -> None:
+    require("this machine has no IPv6", has_ipv6())
+    listening = await asyncio.start_server(lambda _, writer: writer.close(), "::1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    outcome = await look_once(TcpProbe(host="::1", port=port))
+    assert outcome.status == "healthy"
+    assert outcome.details["remote_ip"] == "::1"
+    by_the_other = await look_once(TcpProbe(host="localhost", port=port, ip_version=4))
+    assert by_the_other.details["error"]["kind"] == "refused"
+    listening.close()
+    await listening.wait_closed()
 
 
 async def test_what_is_sent_is_answered() -> None:

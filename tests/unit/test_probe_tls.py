@@ -339,7 +339,7 @@ async def test_a_second_handshake_that_hangs_hides_no_verdict(authority: Authori
         async with TalkingServer(relays) as relay:
             started = time.monotonic()
             outcome = await look_once(probe_of(relay, authority), timeout_seconds=1)
-    assert 0.5 < time.monotonic() - started < 2
+    assert 0.5 < time.monotonic() - started < 3
     assert outcome.details["error"]["kind"] == "tls"
     assert "tls" not in outcome.details
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from icmplib import (
@@ -20,7 +21,7 @@ from icmplib import (
 )
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.faults import failed
+from pulsebase.probes.support.faults import failed, fault
 from pulsebase.probes.support.fields import CLOSED, host_problem, refuse
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network import (
@@ -36,6 +37,7 @@ from pulsebase.probes.support.wire import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pulsebase.probes.support.faults import ErrorKind
     from pulsebase.probes.support.outcome import Look, Outcome
 
 __all__ = ["PingProbe"]
@@ -43,8 +45,6 @@ __all__ = ["PingProbe"]
 MOST_PACKETS: Final = 20
 
 _PAUSE_SECONDS: Final = 0.2
-# The rest is for counting what was lost.
-_SHARE: Final = 0.95
 # icmplib reads the wall clock, which may jump; the monotonic one ends the wait long before.
 _NEVER_SECONDS: Final = 1_000_000
 _NO_PERMISSION: Final = (
@@ -83,10 +83,14 @@ class PingProbe(LatencyLimits):
         journey.details["remote_ip"] = address
         with _open(family) as endpoint:
             pinging = _Pinging(endpoint, address)
-            await pinging.send_all(self.count, within_seconds=journey.seconds_left * _SHARE)
+            journey.when_late = partial(self._count, journey, pinging)
+            await pinging.send_all(self.count, within_seconds=journey.seconds_left)
+        return self._count(journey, pinging)
+
+    def _count(self, journey: Journey, pinging: _Pinging) -> Verdict:
         journey.details |= pinging.details()
         if not pinging.took_seconds:
-            raise pinging.last_error or TimeoutError
+            return "down", fault(pinging.last_error or TimeoutError(), kind=pinging.error_kind)
         average_seconds = sum(pinging.took_seconds) / len(pinging.took_seconds)
         journey.answered(latency_seconds=average_seconds)
         return self._judge(pinging.loss_percent, average_seconds)
@@ -155,9 +159,14 @@ class _Pinging:
             self.last_error = _cause(error)
 
     @property
+    def error_kind(self) -> ErrorKind | None:
+        """The kind of the last error, where it is an error of ours that says so."""
+        return self.last_error.kind if isinstance(self.last_error, ServiceError) else None
+
+    @property
     def loss_percent(self) -> int:
         """How many of a hundred did not come back, rounded."""
-        return round(100 * (1 - len(self.took_seconds) / self._sent))
+        return round(100 * (1 - len(self.took_seconds) / max(1, self._sent)))
 
     def details(self) -> dict[str, Any]:
         """The keys `packets` and `round_trip_ms`."""

@@ -17,7 +17,6 @@ from aiosmtplib.errors import (
 )
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.certificates import why_refused
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network import (
@@ -27,7 +26,7 @@ from pulsebase.probes.support.network import (
     server_name_problem,
     travel,
 )
-from pulsebase.probes.support.start_tls import look_at_the_refused, note_tls
+from pulsebase.probes.support.start_tls import explain_refusal, note_tls
 from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles, Verification
 from pulsebase.probes.support.wire import ServiceError
 
@@ -81,15 +80,14 @@ class SmtpProbe(NetworkTarget):
                 await self._talk(client, journey)
                 elapsed_seconds = journey.answered()
         except ssl.SSLCertVerificationError as error:
-            shown = await look_at_the_refused(
+            raise await explain_refusal(
                 journey,
+                error,
                 self,
                 self._files(),
                 server_name=self._name,
                 starttls=None if self.tls else "smtp",
-            )
-            message = why_refused(error, shown, name=self._name)
-            raise ServiceError(message, kind="tls") from error
+            ) from error
         except _Refused as refused:
             journey.answered()
             journey.details["smtp_code"] = refused.code

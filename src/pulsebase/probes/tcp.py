@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.errors import InvalidValueError
@@ -29,8 +30,6 @@ LARGEST_ANSWER: Final = 16 * 1024
 # that sends single bytes would otherwise have everything looked at again for each of them.
 _PAUSE_SECONDS: Final = 0.05
 _GROWTH: Final = 1.25
-# The rest is for judging: what did come is shown, not only that time ran out.
-_SHARE_FOR_LISTENING: Final = 0.98
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,25 +89,29 @@ class TcpProbe(NetworkTarget):
             if not self.expect.wants_an_answer:
                 return self.judge_latency(journey.answered())
             answer = await self._listen(wire, journey)
-        elapsed_seconds = journey.answered()
-        if (unmet := self.expect.unmet(answer)) is None:
-            return self.judge_latency(elapsed_seconds)
-        got = excerpt(answer.decode("utf-8", "replace"), self._secrets())
-        return "down", failed(*unmet, got)
+        return self._judge(journey, answer)
 
-    async def _listen(self, wire: Wire, journey: Journey) -> bytes:
+    async def _listen(self, wire: Wire, journey: Journey) -> bytearray:
         """What the service says, until it is what is expected, or enough of something else."""
         with journey.phase("first_byte"):
             answer = bytearray(await wire.receive())
         if not answer:
             message = "the connection was closed without a word"
             raise ConnectionResetError(message)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(journey.seconds_left * _SHARE_FOR_LISTENING):
-                while len(answer) < LARGEST_ANSWER and self.expect.unmet(bytes(answer)):
-                    if not await _extend(answer, wire):
-                        break
-        return bytes(answer[:LARGEST_ANSWER])
+        # What did come is judged and shown, not only that time ran out.
+        journey.when_late = partial(self._judge, journey, answer)
+        while len(answer) < LARGEST_ANSWER and self.expect.unmet(bytes(answer)):
+            if not await _extend(answer, wire):
+                break
+        return answer
+
+    def _judge(self, journey: Journey, answer: bytearray) -> Verdict:
+        elapsed_seconds = journey.answered()
+        said = bytes(answer[:LARGEST_ANSWER])
+        if (unmet := self.expect.unmet(said)) is None:
+            return self.judge_latency(elapsed_seconds)
+        got = excerpt(said.decode("utf-8", "replace"), self._secrets())
+        return "down", failed(*unmet, got)
 
     def _secrets(self) -> tuple[str, ...]:
         said = (self.send or "").strip()

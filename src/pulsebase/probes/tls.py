@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.certificates import why_refused
 from pulsebase.probes.support.faults import failed
 from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network import (
@@ -21,7 +20,7 @@ from pulsebase.probes.support.network import (
 from pulsebase.probes.support.start_tls import (
     Starttls,
     ask_for_tls,
-    look_at_the_refused,
+    explain_refusal,
     note_tls,
 )
 from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles, Verification
@@ -82,11 +81,14 @@ class TlsProbe(NetworkTarget):
                 patience_seconds = min(_GOODBYE_SECONDS, journey.seconds_left * _SHARE_FOR_GOODBYE)
                 await wire.say_goodbye(within_seconds=patience_seconds)
         except ssl.SSLCertVerificationError as error:
-            shown = await look_at_the_refused(
-                journey, self, self._files(), server_name=self._name, starttls=self.starttls
-            )
-            message = why_refused(error, shown, name=self._name)
-            raise ServiceError(message, kind="tls") from error
+            raise await explain_refusal(
+                journey,
+                error,
+                self,
+                self._files(),
+                server_name=self._name,
+                starttls=self.starttls,
+            ) from error
         return self._judge(certificate, tls.version() or "", elapsed_seconds)
 
     def _judge(

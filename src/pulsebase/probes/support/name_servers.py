@@ -17,6 +17,7 @@ import dns.flags
 import dns.message
 import dns.resolver
 
+from pulsebase.probes.support.faults import fault
 from pulsebase.probes.support.outcome import UnknownHealthError
 from pulsebase.probes.support.wire import ServiceError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pulsebase.probes.support.name_lookup import Address
-    from pulsebase.probes.support.network import Journey, NetworkTarget
+    from pulsebase.probes.support.network import Journey, NetworkTarget, Verdict
 
 __all__ = ["Answer", "Protocol", "ask_servers", "system_servers"]
 
@@ -33,8 +34,6 @@ Protocol: TypeAlias = Literal["udp", "tcp"]
 _LARGEST_PACKET: Final = 65_535
 # How often a question is sent that gets no answer: packets get lost on healthy networks too.
 _SENDINGS: Final = 3
-# The rest is for the next server, or for saying that only nonsense came.
-_SHARE: Final = 0.95
 # What a message of any bytes makes dnspython raise.
 _UNREADABLE: Final = (dns.exception.DNSException, ValueError, IndexError, OverflowError)
 
@@ -97,13 +96,14 @@ async def _ask_by_packets(
     journey.details["remote_ip"] = addresses[0][1][0]
     with _packets_to(addresses[0]) as endpoint, journey.phase("first_byte"):
         listening = _Listening(endpoint, question)
-        pause_seconds = journey.seconds_left * _SHARE / _SENDINGS
+        journey.when_late = listening.late
+        pause_seconds = journey.seconds_left / _SENDINGS
         for _ in range(_SENDINGS):
             await asyncio.get_running_loop().sock_sendall(endpoint, question.to_wire())
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_seconds):
                     return await listening.for_answer()
-        raise listening.disappointment()
+        raise TimeoutError
 
 
 def _packets_to(address: Address) -> socket.socket:
@@ -137,16 +137,20 @@ class _Listening:
             # While packets wait, nothing above does: the deadline needs its turn.
             await asyncio.sleep(0)
 
-    def disappointment(self) -> Exception:
-        """Why there is no answer when the time is up."""
+    def late(self) -> Verdict | None:
+        """What is to be said when the time is up, where something did come."""
         if not self._lies:
-            return TimeoutError()
-        return ServiceError(f"{self._lies} packets came, and none answers the question")
+            return None
+        return "down", fault(
+            ServiceError(f"{self._lies} packets came, and none answers the question"),
+            kind="protocol",
+        )
 
 
 async def _ask_by_stream(
     journey: Journey, question: dns.message.QueryMessage, server: NetworkTarget
 ) -> dns.message.Message:
+    journey.when_late = None
     async with await journey.connect(server) as wire:
         await wire.send(question.to_wire(prepend_length=True))
         with journey.phase("first_byte"):

@@ -94,6 +94,8 @@ class Journey:
         self.checked_at = datetime.now(UTC)
         self.details: dict[str, Any] = {}
         self.phase_now: Phase | None = None
+        # What is to be said if time runs out from here on, where that is more than "timeout".
+        self.when_late: Callable[[], Verdict | None] | None = None
         self._started = time.monotonic()
         self._phases_seconds: dict[str, float] = {}
         self._latency_seconds: float | None = None
@@ -125,7 +127,12 @@ class Journey:
             )
         with self.phase("connect"):
             endpoint = await connect_any(addresses)
-        self.details["remote_ip"] = endpoint.getpeername()[0]
+        try:
+            self.details["remote_ip"] = endpoint.getpeername()[0]
+        except OSError as error:
+            endpoint.close()
+            message = "the connection was broken as soon as it was there"
+            raise ConnectionResetError(message) from error
         return endpoint
 
     async def addresses(
@@ -178,9 +185,12 @@ async def travel(
     except ssl.SSLError as error:
         told = _without_line_of_c(error)
         verdict = "down", fault(ServiceError(told), kind="tls", secrets=secrets)
-    except (OSError, EOFError) as error:
-        if isinstance(error, TimeoutError) and journey.phase_now == "dns":
+    except TimeoutError as error:
+        if journey.phase_now == "dns":
             _complain_of_overload(look.tools.use(NameLookup))
+        late = journey.when_late() if journey.when_late else None
+        verdict = late or ("down", fault(error, secrets=secrets))
+    except (OSError, EOFError) as error:
         verdict = "down", fault(error, secrets=secrets)
     return journey.outcome(verdict)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
-from pulsebase.probes.support.certificates import read_certificate
-from pulsebase.probes.support.faults import excerpt
+from pulsebase.probes.support.certificates import read_certificate, why_refused
+from pulsebase.probes.support.faults import excerpt, fault
 from pulsebase.probes.support.tls_contexts import TlsContexts
 from pulsebase.probes.support.wire import ServiceError
 
@@ -19,14 +18,12 @@ if TYPE_CHECKING:
     from pulsebase.probes.support.tls_contexts import TlsFiles
     from pulsebase.probes.support.wire import Wire
 
-__all__ = ["Starttls", "ask_for_tls", "look_at_the_refused", "note_tls"]
+__all__ = ["Starttls", "ask_for_tls", "explain_refusal", "note_tls"]
 
 Starttls: TypeAlias = Literal["smtp", "postgres"]
 
 _LONGEST_LINE: Final = 2048
 _MOST_LINES: Final = 100
-# Of what is left, for a second handshake that only looks at a certificate that does not hold.
-_SHARE_FOR_LOOKING: Final = 0.95
 # The length of the message, and a number of its own in the place of the protocol's version.
 _SSL_REQUEST: Final = (8).to_bytes(4) + (80877103).to_bytes(4)
 
@@ -41,24 +38,31 @@ def note_tls(journey: Journey, tls: ssl.SSLObject) -> PresentedCertificate | Non
     return certificate
 
 
-async def look_at_the_refused(
+async def explain_refusal(
     journey: Journey,
+    error: ssl.SSLCertVerificationError,
     target: NetworkTarget,
     files: TlsFiles,
     *,
     server_name: str,
     starttls: Starttls | None = None,
-) -> PresentedCertificate | None:
-    """Shake hands again without judging, since OpenSSL does not hand out what it refused."""
+) -> ServiceError:
+    """Why a certificate does not hold; what it says is kept for the details.
+
+    OpenSSL does not hand out what it refused, so hands are shaken again without judging.
+    """
+    refusal = ServiceError(why_refused(error, None, name=server_name), kind="tls")
+    journey.when_late = lambda: ("down", fault(refusal, kind="tls"))
     context = journey.look.tools.use(TlsContexts).use(files, "none")
     # What goes wrong here is not what is wrong with the service.
     with suppress(OSError, EOFError, ServiceError):
-        async with asyncio.timeout(journey.seconds_left * _SHARE_FOR_LOOKING):
-            async with await journey.connect(target) as wire:
-                if starttls is not None:
-                    await ask_for_tls(wire, starttls)
-                return note_tls(journey, await wire.start_tls(context, server_name=server_name))
-    return None
+        async with await journey.connect(target) as wire:
+            if starttls is not None:
+                await ask_for_tls(wire, starttls)
+            tls = await wire.start_tls(context, server_name=server_name)
+            shown = note_tls(journey, tls)
+            return ServiceError(why_refused(error, shown, name=server_name), kind="tls")
+    return refusal
 
 
 async def ask_for_tls(wire: Wire, protocol: Starttls) -> None:

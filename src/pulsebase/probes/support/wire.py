@@ -176,6 +176,8 @@ class Wire:
             await self._loop.sock_sendall(self._endpoint, self._outgoing.read())
 
     async def _fill(self) -> None:
+        # Where bytes wait already, the line below does not, nor does the deadline get its turn.
+        await asyncio.sleep(0)
         if chunk := await self._loop.sock_recv(self._endpoint, LARGEST_CHUNK):
             self._incoming.write(chunk)
         else:
