@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.probes.support.certificates import PresentedCertificate, read_certificate
 from pulsebase.probes.support.faults import excerpt
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["details_seen"]
 
+_PHASES: Final = ("dns", "connect", "tls", "first_byte", "total")
+
 
 def details_seen(response: Response, now: datetime) -> dict[str, Any]:
     """The details that every answer has, as far as they are known; `tls` is judged at `now`."""
@@ -25,15 +27,11 @@ def details_seen(response: Response, now: datetime) -> dict[str, Any]:
         details["http_version"] = response.http_version
     if response.remote_ip:
         details["remote_ip"] = response.remote_ip
-    dns, connect, tls, first_byte, total = response.phases_seconds
-    phases = {
-        "dns": round(dns * 1000, 2),
-        "connect": round(connect * 1000, 2),
-        "tls": round(tls * 1000, 2),
-        "first_byte": round(first_byte * 1000, 2),
-        "total": round(total * 1000, 2),
+    details["phases_ms"] = {
+        name: taken
+        for name, seconds in zip(_PHASES, response.phases_seconds, strict=True)
+        if (taken := round(seconds * 1000, 2))
     }
-    details["phases_ms"] = {name: taken for name, taken in phases.items() if taken}
     if response.certificate or response.session:
         details["tls"] = _tls_seen(response, now)
     return details
