@@ -10,6 +10,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any, Self
 
 import dns.message
+import dns.rcode
 import dns.resolver
 import dns.rrset
 import pytest
@@ -130,6 +131,18 @@ async def test_a_code_is_down_unless_it_is_the_one_expected(rcode: str) -> None:
         assert (await look_once(asking(server, rcode=rcode))).status == "healthy"
     async with DnsServer(answering(RECORDS)) as server:
         assert (await look_once(asking(server, rcode=rcode))).status == "down"
+
+
+async def test_a_refusal_that_does_not_repeat_the_question_is_an_answer() -> None:
+    def refuses(encoded: bytes, _: bool) -> list[bytes]:
+        answer = dns.message.make_response(dns.message.from_wire(encoded))
+        answer.set_rcode(dns.rcode.REFUSED)
+        answer.question.clear()
+        return [answer.to_wire()]
+
+    async with DnsServer(refuses) as server:
+        assert (await look_once(asking(server, rcode="REFUSED"))).status == "healthy"
+        assert (await look_once(asking(server))).details["failed"]["got"] == "REFUSED"
 
 
 async def test_an_answer_too_large_for_a_packet_is_asked_for_again_over_tcp() -> None:

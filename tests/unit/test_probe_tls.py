@@ -344,6 +344,15 @@ async def test_a_second_handshake_that_hangs_hides_no_verdict(authority: Authori
     assert "tls" not in outcome.details
 
 
+async def test_a_flood_after_the_handshake_changes_nothing(authority: Authority) -> None:
+    flood = repeats(b"", b"x" * 60_000)
+    async with TalkingServer(flood, tls=authority.issue("localhost").serving()) as server:
+        started = time.monotonic()
+        outcome = await look_once(probe_of(server, authority), timeout_seconds=3)
+    assert outcome.status == "healthy"
+    assert time.monotonic() - started < 3
+
+
 async def test_files_are_read_again_when_they_change_and_missed_when_gone(
     authority: Authority, tmp_path: Path
 ) -> None:

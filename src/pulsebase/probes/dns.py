@@ -191,6 +191,8 @@ def _written(records: Iterable[dns.rdata.Rdata]) -> list[str]:
 
 def _records(message: dns.message.Message) -> tuple[list[dns.rdata.Rdata], int]:
     """The records that answer, behind all aliases, and how long they may be kept."""
+    if message.rcode() != dns.rcode.NOERROR:
+        return [], 0
     try:
         chain = cast("dns.message.QueryMessage", message).resolve_chaining()
     except dns.exception.DNSException as error:
