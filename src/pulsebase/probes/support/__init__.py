@@ -24,6 +24,9 @@ curl       HTTP transfers, driven by asyncio: `curl_request` what is asked and a
            `curl_transfers` and `curl_handle` libcurl, `curl_faults` its errors, `watched` its
            sockets, `curl_helper` and `curl_child` a process to help, `unpacking` bodies in bounds
 http_expectation, http_details  what an answer must be, and what is kept of it
+expected_value  what one value must be
+libpq      a connection to PostgreSQL that can be dropped at any moment
+redis_connection, websocket_session   the same for Redis and for WebSockets
 registry   the kinds by name
 cleaning   details that PostgreSQL can store
 redaction  details without secrets

@@ -112,7 +112,8 @@ class WebSocketSession:
             raise _refused(refusal)
 
     async def send(self, text: str) -> None:
-        """Send one message."""
+        """Send one message; raises ServiceError where the server has left already."""
+        self._complain_of_the_end()
         self._protocol.send_text(text.encode())
         await self._flush()
 
