@@ -289,6 +289,7 @@ async def test_a_proxy_that_answers_in_http_is_down_and_says_its_status() -> Non
         ({"host": "a.example:1"}, "host"),
         ({"host": "grün.example"}, "host"),
         ({"port": 0}, "port"),
+        ({"service": "\udc80"}, "service"),
         ({"metadata": {"Upper": "a"}}, "metadata"),
         ({"metadata": {"grpc-timeout": "a"}}, "metadata"),
         ({"metadata": {"a-bin": "a"}}, "metadata"),

@@ -407,6 +407,7 @@ def _ask_for_password(server: PostgresServer) -> None:
         ({"url": "postgresql://a/b?sslrootcert=/no/such/file"}, "url"),
         ({"url": "postgresql://a/b\x00"}, "url"),
         ({"query": " ; "}, "query"),
+        ({"query": "select '\udc80'"}, "query"),
         ({"query": "select '\x00'"}, "query"),
         ({"expect": ExpectedValue(value="1")}, "query"),
         ({"degraded_lag": timedelta(0)}, "degraded_lag"),

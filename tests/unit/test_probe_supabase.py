@@ -382,6 +382,7 @@ async def test_realtime_that_is_silent_is_a_timeout() -> None:
         ({"checks": ("rest", "rest")}, "checks"),
         ({"rest_path": "rest"}, "rest_path"),
         ({"table": "a b"}, "table"),
+        ({"table": "a", "column": "b", "value": "\udc80"}, "value"),
         ({"table": "a", "column": "b"}, "column"),
         ({"table": "a", "value": "1"}, "column"),
         ({"column": "a", "value": "1"}, "table"),

@@ -341,6 +341,7 @@ async def test_timeouts_leave_no_connection_behind() -> None:
         ({"headers": {"a": "b\r\nc: d"}}, "headers"),
         ({"subprotocols": ("a b",)}, "subprotocols"),
         ({"send": "x" * 2_000_000}, "send"),
+        ({"send": "\udc80"}, "send"),
         ({"url": "wss://a", "ca_file": "/no/such/file"}, "ca_file"),
         ({"down_above": timedelta(0)}, "down_above"),
     ],

@@ -25,7 +25,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.curl import CurlDriver
 from pulsebase.probes.support.curl_request import Request, Shape, tls_options
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, refuse
+from pulsebase.probes.support.fields import CLOSED, refuse, text_problem
 from pulsebase.probes.support.network import NetworkTarget, server_name_problem
 from pulsebase.probes.support.outcome import Outcome
 from pulsebase.probes.support.redaction import secrets_in_headers
@@ -187,6 +187,7 @@ class GrpcProbe(NetworkTarget):
     def _problems(self) -> Iterator[InvalidValueError]:
         yield from self.target_problems()
         yield from server_name_problem(self.server_name)
+        yield from text_problem(self.service, "service")
         if len(self.service) > _LONGEST_SERVICE:
             yield InvalidValueError("service", self.service, "at most 1000 characters")
         for name, value in self.metadata.items():

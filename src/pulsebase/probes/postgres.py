@@ -16,7 +16,7 @@ from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.expected_value import LONGEST_VALUE, ExpectedValue, number_in
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse
+from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.libpq import PostgresFaultError, PostgresSession
 from pulsebase.probes.support.name_lookup import NameLookup
@@ -196,6 +196,7 @@ class PostgresProbe(LatencyLimits):
         yield from _url_problems(self.url)
         if self.query is not None and not self.query.strip(" \t\r\n;"):
             yield InvalidValueError("query", self.query, "one SELECT, VALUES, TABLE or WITH")
+        yield from text_problem(self.query, "query")
         if self.query is not None and "\x00" in self.query:
             yield InvalidValueError("query", "…\\0…", "text without NUL")
         if not self.expect.is_anything and self.query is None:

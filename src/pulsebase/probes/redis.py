@@ -11,7 +11,13 @@ from urllib.parse import unquote, urlsplit
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.expected_value import LONGEST_VALUE, ExpectedValue
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem, refuse
+from pulsebase.probes.support.fields import (
+    CLOSED,
+    host_problem,
+    port_problem,
+    refuse,
+    text_problem,
+)
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network import NetworkTarget, travel
 from pulsebase.probes.support.redaction import redact_url
@@ -146,6 +152,8 @@ class RedisProbe(LatencyLimits):
 
     def _problems(self) -> Iterator[InvalidValueError]:
         yield from _url_problems(self.url)
+        yield from text_problem(self.url, "url")
+        yield from text_problem(self.key, "key")
         if not self.expect.is_anything and self.key is None:
             yield InvalidValueError("key", None, "given, since something is expected of its value")
         tls_keys = (self.ca_file, self.certificate_file, self.key_file)
@@ -173,6 +181,8 @@ def _url_problems(url: str) -> Iterator[InvalidValueError]:
         yield InvalidValueError("url", shown, _URL_RULE)
         return
     if is_local:
+        if "\x00" in unquote(parts.path):
+            yield InvalidValueError("url", shown, _URL_RULE)
         return
     yield from host_problem(host, "url")
     yield from port_problem(_DEFAULT_PORT if port is None else port, "url")

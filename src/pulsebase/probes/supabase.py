@@ -15,7 +15,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.curl import CurlDriver
 from pulsebase.probes.support.curl_request import Request, shape_of, tls_options
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse
+from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network import travel
 from pulsebase.probes.support.outcome import Outcome
@@ -287,6 +287,7 @@ class SupabaseProbe(LatencyLimits):
             given = getattr(self, name)
             if given is not None and not _NAME.fullmatch(given):
                 yield InvalidValueError(name, given, "a name of letters, digits and _")
+        yield from text_problem(self.value, "value")
         if self.column is not None and self.table is None:
             yield InvalidValueError("table", None, "given, since a column is")
         if (self.column is None) != (self.value is None):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse
+from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network import travel
 from pulsebase.probes.support.patterns import Regex  # noqa: TC001 -- as above
@@ -187,6 +187,7 @@ class WebsocketProbe(LatencyLimits):
         for name in self.subprotocols:
             if not _TOKEN.fullmatch(name):
                 yield InvalidValueError("subprotocols", name, "a word as in an HTTP header")
+        yield from text_problem(self.send, "send")
         if self.send is not None and len(self.send.encode("utf-8", "replace")) > LARGEST_MESSAGE:
             yield InvalidValueError("send", "…", f"at most {LARGEST_MESSAGE} bytes")
         if any((self.ca_file, self.certificate_file, self.key_file)) and not self.url.startswith(

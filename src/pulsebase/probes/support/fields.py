@@ -10,7 +10,14 @@ from pulsebase.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["CLOSED", "InvalidFieldsError", "host_problem", "port_problem", "refuse"]
+__all__ = [
+    "CLOSED",
+    "InvalidFieldsError",
+    "host_problem",
+    "port_problem",
+    "refuse",
+    "text_problem",
+]
 
 # Every kind says `__pydantic_config__: ClassVar[Any] = CLOSED`: a key that is not a field is an
 # error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
@@ -52,3 +59,11 @@ def port_problem(port: int, field: str = "port") -> Iterable[InvalidValueError]:
     """What is wrong with a port."""
     if not 0 < port <= _HIGHEST_PORT:
         yield InvalidValueError(field, port, f"a whole number from 1 to {_HIGHEST_PORT}")
+
+
+def text_problem(text: str | None, field: str) -> Iterable[InvalidValueError]:
+    """What is wrong with a text that is to be sent: a variable or a file may hold any bytes."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        yield InvalidValueError(field, "…", "text in UTF-8, which a part of it is not")
