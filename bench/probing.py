@@ -41,19 +41,20 @@ _SERVICES: Final = 20_000
 _CONCURRENCY: Final = 64
 _CONCURRENCIES_OF_BLACKBOX: Final = (8, 32, 64, 128)
 
+# It shares the cores with both sides, and should take as little of them as it can.
 _NGINX: Final = """
 daemon off;
 pid {folder}/nginx.pid;
 error_log stderr warn;
 worker_processes 1;
 worker_rlimit_nofile 8192;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 4096; multi_accept on; }}
 http {{
     access_log off;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 deferred;
         location / {{ return 200 "well"; }}
     }}
 }}
