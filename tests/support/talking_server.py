@@ -27,6 +27,11 @@ class TalkingServer:
         self.connections = 0
         self.port = 0
 
+    @property
+    def open_connections(self) -> int:
+        """How many clients are still there."""
+        return len(self._tasks)
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1024

@@ -23,6 +23,7 @@ from tests.support.lying_server import repeats, resets, says, stalls
 from tests.support.mail_server import MailServer
 from tests.support.server_process import free_port
 from tests.support.talking_server import TalkingServer, plays, trickles
+from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,7 +267,7 @@ async def test_a_closed_port_is_refused() -> None:
     assert outcome.details["error"]["kind"] == "refused"
 
 
-async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
+async def test_a_cancelled_probe_leaves_no_connection() -> None:
     async with TalkingServer(stalls(b"220 a\r\n")) as silent, ProbeTools() as tools:
         probe = probe_of(silent)
         task = asyncio.create_task(probe.probe(a_look(tools, timeout_seconds=30)))
@@ -274,6 +275,7 @@ async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await wait_until_async(lambda: not silent.open_connections, "the connection is closed")
 
 
 async def test_dozens_at_once() -> None:

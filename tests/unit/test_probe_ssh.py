@@ -20,6 +20,7 @@ from tests.support.lying_server import repeats, resets, says, stalls
 from tests.support.server_process import free_port
 from tests.support.ssh_server import SshServer
 from tests.support.talking_server import TalkingServer, trickles
+from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,7 @@ async def test_dozens_at_once(server: SshServer) -> None:
     assert {outcome.status for outcome in outcomes} == {"healthy"}
 
 
-async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
+async def test_a_cancelled_probe_leaves_no_connection() -> None:
     async with TalkingServer(stalls(BANNER)) as silent, ProbeTools() as tools:
         probe = SshProbe(host="127.0.0.1", port=silent.port)
         task = asyncio.create_task(probe.probe(a_look(tools, timeout_seconds=30)))
@@ -136,6 +137,7 @@ async def test_a_cancelled_probe_leaves_nothing_behind() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await wait_until_async(lambda: not silent.open_connections, "the connection is closed")
 
 
 EMPTY = b"\x00\x00\x00\x0c" + b"\x0b" + b"\x00" * 11

@@ -24,6 +24,7 @@ from tests.support.lying_server import repeats, resets, says, stalls
 from tests.support.requirement import require
 from tests.support.server_process import free_port
 from tests.support.talking_server import TalkingServer, echoes, trickles
+from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from pulsebase.probes.support.name_lookup import Address
@@ -259,6 +260,7 @@ async def test_a_cancelled_probe_leaves_no_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await wait_until_async(lambda: not server.open_connections, "the connection is closed")
 
 
 async def test_hundreds_at_once_share_one_lookup() -> None:
