@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.errors import InvalidValueError
@@ -23,9 +24,7 @@ __all__ = [
 # error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
 CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
 
-_HOST: Final = re.compile(
-    r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*"
-)
+_HOST_NAME: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,252}")
 _HIGHEST_PORT: Final = 65_535
 
 
@@ -50,9 +49,17 @@ def refuse(problems: Iterable[InvalidValueError]) -> None:
 
 def host_problem(host: str, field: str = "host") -> Iterable[InvalidValueError]:
     """What is wrong with a host, given without brackets and port: a name in ASCII or an address."""
-    if not _HOST.fullmatch(host):
+    if not _HOST_NAME.fullmatch(host) and not _is_ipv6_address(host):
         bound = "a host name in ASCII (xn--… for other letters) or an IP address, without a port"
         yield InvalidValueError(field, host, bound)
+
+
+def _is_ipv6_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def port_problem(port: int, field: str = "port") -> Iterable[InvalidValueError]:
