@@ -132,6 +132,17 @@ async def test_a_helper_that_dies_loses_its_looks_and_nothing_else() -> None:
     assert not psutil.pid_exists(second)
 
 
+async def test_where_no_process_can_be_started_the_driver_goes_on_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with helped() as with_help, LyingServer(answers()) as server:
+        for _ in range(9):
+            assert (await with_help.look(HttpProbe(url=server.url))).status == "healthy"
+        assert with_help.driver.helper_process_id is None
+    assert "going on without" in caplog.text
+
+
 async def test_a_cancelled_look_is_given_up_by_the_helper() -> None:
     async with helped() as with_help, LyingServer(stalls()) as silent:
         helper = psutil.Process(await with_help.call_for_help())

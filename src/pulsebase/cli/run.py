@@ -62,8 +62,8 @@ def run(path: Path) -> None:
 def _collect_rarely() -> None:
     """Leave what was read at the start alone, and look for circles of garbage less often.
 
-    A look leaves no circles, and makes hundreds of objects: Python's own pace, at 700 of them, would
-    take a sixteenth of a busy monitor's time.
+    A look leaves no circles, and makes hundreds of objects: at Python's own pace, every 700 of
+    them, a busy monitor would spend a sixteenth of its time on this.
     """
     gc.collect()
     gc.freeze()

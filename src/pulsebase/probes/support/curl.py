@@ -8,6 +8,7 @@ process to help it (`curl_helper`); one that has little does it all on the event
 from __future__ import annotations
 
 import asyncio
+import logging
 from threading import Thread
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Answered: TypeAlias = asyncio.Future[Response]
 
 __all__ = ["LARGEST_BODY", "CurlDriver", "Failure", "Request", "Response"]
+
+log = logging.getLogger("pulsebase.probes")
 
 _LONGEST_CLOSE_SECONDS: Final = 0.2
 # From so many requests a second on, a process to help is worth its memory; one that was lost is
@@ -104,8 +107,14 @@ class CurlDriver:
             self._counted, self._counted_since = 0, now
             if is_busy and now >= self._no_helper_before:
                 self._no_helper_before = now + self._pause_after_loss_seconds
-                self._helper = CurlHelper(self._loop)
+                self._call_for_help()
         return None
+
+    def _call_for_help(self) -> None:
+        try:
+            self._helper = CurlHelper(self._loop)
+        except OSError as error:
+            log.warning("no process to help with transfers (%s); going on without", error)
 
     def _advance(self) -> None:
         for answered, answer in self._transfers.advance():

@@ -49,16 +49,12 @@ class CurlHelper:
         self.has_ended = False
         self._socket, other = socket.socketpair()
         self._socket.settimeout(0)
-        command = [sys.executable, "-m", "pulsebase.probes.support.curl_child", str(other.fileno())]
         with other:
-            # A session of its own: Ctrl-C is for the parent, which still has answers to record.
-            self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                command,
-                pass_fds=[other.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                self._process = _start_child(other)
+            except OSError:
+                self._socket.close()
+                raise
         loop.add_reader(self._socket, self._receive)
 
     @property
@@ -161,3 +157,15 @@ class CurlHelper:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _start_child(end: socket.socket) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pulsebase.probes.support.curl_child", str(end.fileno())]
+    # A session of its own: Ctrl-C is for the parent, which still has answers to record.
+    return subprocess.Popen(  # noqa: S603 -- our own program
+        command,
+        pass_fds=[end.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
