@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import psycopg
@@ -50,8 +50,9 @@ class Answering(BaseHTTPRequestHandler):
 class Site:
     """An HTTP server that goes away and comes back on the same port."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    def __init__(self, host: str = "127.0.0.1", *, handler: type[Answering] = Answering) -> None:
         self.host = host
+        self._handler = handler
         self.port = free_port()
 
     @property
@@ -59,7 +60,7 @@ class Site:
         return f"http://{self.host}:{self.port}/"
 
     def start(self) -> None:
-        self._server = ThreadingHTTPServer((self.host, self.port), Answering)
+        self._server = ThreadingHTTPServer((self.host, self.port), self._handler)
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -341,6 +342,43 @@ def test_after_a_stop_of_the_process_missed_turns_are_left_out(
         for at in moments:
             beside = (at - phase_seconds(name, 1)) % 1
             assert min(beside, 1 - beside) < 0.4
+
+
+class Waiting(Answering):
+    """Answers when it is told to."""
+
+    is_asked: ClassVar[Event] = Event()
+    may_answer: ClassVar[Event] = Event()
+
+    def do_GET(self) -> None:
+        """Answer, but not yet."""
+        Waiting.is_asked.set()
+        Waiting.may_answer.wait(30)
+        with suppress(OSError):  # it may have been given up
+            super().do_GET()
+
+
+def test_a_look_during_which_the_process_was_stopped_is_no_failure(
+    database: str, tmp_path: Path
+) -> None:
+    """The server answered in time; it was us who did not read it."""
+    Waiting.is_asked.clear()
+    Waiting.may_answer.clear()
+    with (
+        Site(handler=Waiting) as site,
+        monitor(
+            database, tmp_path, service("shop", site.url, 'degraded_above = "700ms"')
+        ) as running,
+    ):
+        assert Waiting.is_asked.wait(30)
+        running.process.send_signal(signal.SIGSTOP)
+        Waiting.may_answer.set()
+        stopped_at = time.time()
+        wait_until(lambda: time.time() > stopped_at + 3, "three times the timeout goes by")
+        running.process.send_signal(signal.SIGCONT)
+        running.says("this monitor stood still for ")
+        has_rows(database, "shop", 3)
+    assert set(statuses(database, "shop")) == {"healthy"}
 
 
 def test_checks_say_which_monitor_made_them(database: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ schedule       which service is due, and when
 concurrency    how many looks at once, in all and at one host
 prober         runs a probe and makes a check of its outcome
 connectivity   whether a failure is the service's, or that of our own network
+standstill     when this process itself stood still
 recorder       batches checks into the database, and keeps them while it is away
 spool          what is kept on disk meanwhile
 sharing        whose each service is, among several monitors

@@ -20,6 +20,7 @@ from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recorder import Recorder
 from pulsebase.monitor.reports import DatabaseReports
 from pulsebase.monitor.sharing import Sharing
+from pulsebase.monitor.standstill import Standstill
 from pulsebase.monitor.turns import Turns
 from pulsebase.probes import ProbeTools
 from pulsebase.probes.support.reports import Reports
@@ -57,12 +58,14 @@ async def check_once(
         ProbeTools(given=given) as tools,
         Prober(tools, keys=keys) as prober,
         Connectivity(keys.connectivity, tools) as connectivity,
+        Standstill() as standstill,
     ):
 
         async def one(service: Service) -> tuple[Sighting, NewHealthCheck | None]:
             async with gate:
                 began_at = steady_seconds()
                 seen, check = await prober.look(service)
+            seen, check = standstill.judge(service, seen, check, began_at=began_at)
             return await connectivity.judge(seen, check, began_at=began_at)
 
         return await asyncio.gather(*map(one, services))
@@ -103,10 +106,12 @@ class Monitor:
         self._tools = ProbeTools(given={Reports: reports})
         self._prober = Prober(self._tools, keys=keys)
         self._connectivity = Connectivity(keys.connectivity, self._tools)
+        self._standstill = Standstill()
         self._turns = Turns(
             configuration,
             prober=self._prober,
             connectivity=self._connectivity,
+            standstill=self._standstill,
             owns=self.sharing.owns,
             see=self._see,
             not_ours=self._not_ours,
@@ -195,6 +200,7 @@ class Monitor:
                 await parts.enter_async_context(self._tools)
                 await parts.enter_async_context(self._prober)
                 await parts.enter_async_context(self._connectivity)
+                await parts.enter_async_context(self._standstill)
                 noting = repeatedly(self._condition.note, every_seconds=1.0)
                 await parts.enter_async_context(in_background(noting, name="condition"))
                 await parts.enter_async_context(self._dead_man)

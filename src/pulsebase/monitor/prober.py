@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.background import in_background, repeatedly
-from pulsebase.monitor.rarely import Rarely
+from pulsebase.monitor.rarely import Rarely, often
 from pulsebase.monitor.sighting import Sighting, why
 from pulsebase.probes import Look, ProbeTools, UnknownHealthError
 
@@ -29,7 +29,7 @@ __all__ = ["Prober", "probe_service"]
 log = logging.getLogger("pulsebase.monitor")
 
 # A kind keeps its timeout itself, and knows best what to say of it; this is for one that does not.
-_GRACE_SECONDS: Final = 1.0
+_GRACE_SECONDS: Final = 0.5
 _SWEEP_SECONDS: Final = 0.5
 
 
@@ -48,6 +48,7 @@ class Prober:
         self._tools = tools
         self._marks = _marks_of(keys)
         self._deadlines: dict[asyncio.Task[Any], float] = {}
+        self._overdue: set[asyncio.Task[Any]] = set()
         self._cut_off: set[asyncio.Task[Any]] = set()
         self._resources = AsyncExitStack()
         self._rarely = Rarely()
@@ -109,7 +110,7 @@ class Prober:
 
     def _tell_unknown(self, service: Service, reason: str) -> None:
         if times := self._rarely.times(reason):
-            log.warning("cannot look at %r%s: %s", service.name, _often(times), reason)
+            log.warning("cannot look at %r%s: %s", service.name, often(times), reason)
 
     def _tell_broken(self, service: Service, error: Exception) -> None:
         self.broken += 1
@@ -120,19 +121,21 @@ class Prober:
                 "the probe of %r (%s) broke%s: %s; nothing is recorded for this turn",
                 service.name,
                 service.kind,
-                _often(times),
+                often(times),
                 reason,
                 exc_info=error,
             )
 
     def _cut_off_overdue(self) -> None:
-        # One look around for all costs less than a timer for each.
-        overdue = asyncio.get_running_loop().time() - _GRACE_SECONDS
-        for task, deadline in self._deadlines.items():
-            if deadline < overdue:
-                # Again and again: a kind may have caught the last one.
-                self._cut_off.add(task)
-                task.cancel()
+        # One look around for all costs less than a timer for each. Only what was overdue the last
+        # time as well: if this process stood still, answers may be there that nobody has read yet.
+        overdue_at = asyncio.get_running_loop().time() - _GRACE_SECONDS
+        overdue = {task for task, deadline in self._deadlines.items() if deadline < overdue_at}
+        # Again and again: a kind may have caught the last one.
+        self._cut_off |= overdue & self._overdue
+        for task in overdue & self._overdue:
+            task.cancel()
+        self._overdue = overdue
 
     async def __aenter__(self) -> Self:
         sweeping = repeatedly(self._cut_off_overdue, every_seconds=_SWEEP_SECONDS)
@@ -178,7 +181,3 @@ def _unknown(service: Service, reason: str) -> Sighting:
     return Sighting(
         service_name=service.name, status="unknown", checked_at=datetime.now(UTC), why=reason
     )
-
-
-def _often(times: int) -> str:
-    return f" ({times:,} times like this in the last minute or so)" if times > 1 else ""

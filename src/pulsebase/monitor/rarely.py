@@ -6,7 +6,7 @@ from typing import Final
 
 from pulsebase.monitor.clocks import steady_seconds
 
-__all__ = ["Rarely"]
+__all__ = ["Rarely", "often"]
 
 _PAUSE_SECONDS: Final = 60.0
 # Subjects hold what servers and libraries say, so there could be any number of them.
@@ -30,3 +30,8 @@ class Rarely:
             self._said.clear()
         self._said[subject] = now, 0
         return kept_quiet + 1
+
+
+def often(times: int) -> str:
+    """The words to add where it happened more than once."""
+    return f" ({times:,} times like this in the last minute or so)" if times > 1 else ""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pulsebase.monitor.connectivity import Connectivity
     from pulsebase.monitor.prober import Prober
     from pulsebase.monitor.sighting import Sighting
+    from pulsebase.monitor.standstill import Standstill
 
 __all__ = ["Turns"]
 
@@ -51,6 +52,7 @@ class Turns:
         *,
         prober: Prober,
         connectivity: Connectivity,
+        standstill: Standstill,
         owns: Callable[[str], bool],
         see: Callable[[Sighting, NewHealthCheck | None], None],
         not_ours: Callable[[str], None],
@@ -58,6 +60,7 @@ class Turns:
         keys = configuration.monitor
         self._prober = prober
         self._connectivity = connectivity
+        self._standstill = standstill
         self._owns = owns
         self._see = see
         self._not_ours = not_ours
@@ -195,6 +198,9 @@ class Turns:
         began_at, is_well = steady_seconds(), False
         try:
             sighting, check = await self._prober.look(turn.service)
+            sighting, check = self._standstill.judge(
+                turn.service, sighting, check, began_at=began_at
+            )
             is_well = sighting.status == "healthy"
         finally:
             self._put_back(turn, retry=not is_well)
