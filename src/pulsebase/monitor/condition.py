@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from pulsebase.monitor.clocks import steady_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pulsebase.monitor.connectivity import Connectivity
     from pulsebase.monitor.reachability import Reachability
     from pulsebase.monitor.recorder import Recorder
@@ -30,13 +32,15 @@ class Condition:
         connectivity: Connectivity,
         recorder: Recorder,
         reachability: Reachability,
+        clock: Callable[[], float] = steady_seconds,
     ) -> None:
         self._turns = turns
         self._connectivity = connectivity
         self._recorder = recorder
         self._reachability = reachability
+        self._clock = clock
         self._put = 0
-        self._put_before: deque[tuple[float, int]] = deque([(steady_seconds(), 0)])
+        self._put_before: deque[tuple[float, int]] = deque([(clock(), 0)])
         self._told_something = 0
         self._told_nothing = 0
 
@@ -53,7 +57,7 @@ class Condition:
 
     def note(self) -> None:
         """Remember how many checks there were by now; called every second or so."""
-        now = steady_seconds()
+        now = self._clock()
         self._put_before.append((now, self._put))
         while self._put_before[1][0] <= now - _OLDEST_CHECK_SECONDS:
             self._put_before.popleft()
