@@ -16,15 +16,15 @@ from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.background import in_background, repeatedly
 from pulsebase.monitor.rarely import Rarely, often
 from pulsebase.monitor.sighting import Sighting, why
-from pulsebase.probes import Look, ProbeTools, UnknownHealthError
+from pulsebase.probes import Look, UnknownHealthError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pulsebase.monitor.configuration import MonitorKeys, Service
-    from pulsebase.probes import Outcome
+    from pulsebase.probes import Outcome, ProbeTools
 
-__all__ = ["Prober", "probe_service"]
+__all__ = ["Prober"]
 
 log = logging.getLogger("pulsebase.monitor")
 
@@ -149,14 +149,6 @@ class Prober:
         traceback: TracebackType | None,
     ) -> None:
         await self._resources.aclose()
-
-
-async def probe_service(
-    service: Service, tools: ProbeTools
-) -> tuple[Sighting, NewHealthCheck | None]:
-    """Look at one service once."""
-    async with Prober(tools) as prober:
-        return await prober.look(service)
 
 
 def _marks_of(keys: MonitorKeys | None) -> dict[str, str]:
