@@ -63,7 +63,7 @@ class Wire:
             chunk, self._ahead = self._ahead, b""
             return chunk
         if (tls := self.tls) is None:
-            return await self._loop.sock_recv(self._endpoint, LARGEST_CHUNK)
+            return await self._receive_some()
         try:
             return await self._in_tls(lambda: tls.read(LARGEST_CHUNK))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -176,9 +176,12 @@ class Wire:
             await self._loop.sock_sendall(self._endpoint, self._outgoing.read())
 
     async def _fill(self) -> None:
-        # Where bytes wait already, the line below does not, nor does the deadline get its turn.
-        await asyncio.sleep(0)
-        if chunk := await self._loop.sock_recv(self._endpoint, LARGEST_CHUNK):
+        if chunk := await self._receive_some():
             self._incoming.write(chunk)
         else:
             self._incoming.write_eof()
+
+    async def _receive_some(self) -> bytes:
+        # Where bytes wait already, the line below does not, nor does the deadline get its turn.
+        await asyncio.sleep(0)
+        return await self._loop.sock_recv(self._endpoint, LARGEST_CHUNK)
