@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pulsebase.models.health_check import NewHealthCheck
     from pulsebase.monitor.sighting import Sighting
+    from pulsebase.probes import Probe
 
 __all__ = ["Connectivity"]
 
@@ -31,6 +32,7 @@ log = logging.getLogger("pulsebase.monitor")
 
 _PAUSE_SECONDS: Final = 5.0
 _TIMEOUT_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 0.5
 _ANY_STATUS: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _PERIODS_REMEMBERED: Final = 100
 
@@ -152,27 +154,17 @@ class Connectivity:
                 task.cancel()
 
     async def _answers(self, target: str) -> bool:
+        look = Look(
+            service_name="connectivity", timeout_seconds=_TIMEOUT_SECONDS, tools=self._tools
+        )
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                if target.startswith("tcp://"):
-                    return await _connects(target)
-                return await self._says_something(target)
+            async with asyncio.timeout(_TIMEOUT_SECONDS + _GRACE_SECONDS):
+                return (await _probe_of(target).probe(look)).status == "healthy"
         except (TimeoutError, UnknownHealthError):
             return False
         except Exception:
             log.exception("cannot ask %s whether the network is there", _shown(target))
             return False
-
-    async def _says_something(self, url: str) -> bool:
-        """Whether there is any answer in HTTP, whatever it says."""
-        from pulsebase.probes.http import HttpExpectation, HttpProbe
-
-        expect = HttpExpectation(status=_ANY_STATUS)
-        probe = HttpProbe(url=url, method="HEAD", expect=expect, follow_redirects=False)
-        look = Look(
-            service_name="connectivity", timeout_seconds=_TIMEOUT_SECONDS, tools=self._tools
-        )
-        return (await probe.probe(look)).status == "healthy"
 
     async def __aenter__(self) -> Self:
         await self._resources.enter_async_context(in_background(self._run(), name="connectivity"))
@@ -187,16 +179,18 @@ class Connectivity:
         await self._resources.aclose()
 
 
-async def _connects(target: str) -> bool:
-    parts = urlsplit(target)
-    try:
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    except OSError:
-        return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return True
+def _probe_of(target: str) -> Probe:
+    """What asks a target: any answer in HTTP will do, or that a port takes the connection."""
+    if target.startswith("tcp://"):
+        from pulsebase.probes.tcp import TcpProbe
+
+        parts = urlsplit(target)
+        return TcpProbe(host=parts.hostname or "", port=parts.port or 0)
+
+    from pulsebase.probes.http import HttpExpectation, HttpProbe
+
+    expect = HttpExpectation(status=_ANY_STATUS)
+    return HttpProbe(url=target, method="HEAD", expect=expect, follow_redirects=False)
 
 
 def _shown(target: str) -> str:
