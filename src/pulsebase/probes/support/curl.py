@@ -129,10 +129,10 @@ class CurlDriver:
 
     def _advance_in_time(self) -> None:
         """See to it that libcurl is asked again when it said so, without a timer for each time."""
-        due_at = self._transfers.due_at_seconds
-        if due_at is None or self._about_to_advance:
+        if self._about_to_advance or (wait := self._transfers.wait_seconds()) is None:
             return
-        if due_at <= self._loop.time():
+        due_at = self._loop.time() + wait
+        if not wait:
             self._about_to_advance = True
             self._loop.call_soon(self._advance_soon)
         elif self._timer is None or due_at < self._timer.when():

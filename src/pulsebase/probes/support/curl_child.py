@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import sys
-import time
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,9 +84,8 @@ class _Child:
                 self._parent.sendall(frame(answers))
 
     def _wait_ms(self) -> float:
-        due_at = self._transfers.due_at_seconds
-        wait = _LONGEST_WAIT_SECONDS if due_at is None else due_at - time.monotonic()
-        return max(0.0, min(wait, _LONGEST_WAIT_SECONDS)) * 1000
+        wait = self._transfers.wait_seconds()
+        return min(_LONGEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS if wait is None else wait) * 1000
 
     def _take(self, number: int, shape: Any, url: str, timeout_seconds: float) -> None:
         """A request, or without a URL the end of one that nobody waits for any longer."""

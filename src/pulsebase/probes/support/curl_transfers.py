@@ -10,7 +10,6 @@ session would go on working after the service stopped accepting new ones, or its
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -46,14 +45,12 @@ class Transfers(Generic[TokenT]):
     def __init__(self) -> None:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._watched = watched_sockets()
         self._known: set[int] = set()
         self._common = common_options()
         self._under_way: dict[pycurl.Curl, tuple[TokenT, CurlHandle]] = {}
         self._idle: dict[Shape, list[CurlHandle]] = {}
         self._idle_count = 0
-        self.due_at_seconds: float | None = None
         self.closed = False
 
     def fileno(self) -> int:
@@ -73,12 +70,17 @@ class Transfers(Generic[TokenT]):
         del self._under_way[transfer]
         self._multi.remove_handle(transfer)
 
+    def wait_seconds(self) -> float | None:
+        """How long the caller may wait at most before it calls `advance`; None for any time."""
+        # Asked for once in a while; as a callback it would come three times for each transfer.
+        wait_ms = self._multi.timeout()
+        return None if wait_ms < 0 else wait_ms / 1000
+
     def advance(self) -> list[tuple[TokenT, Response | UnknownHealthError]]:
         """Do what can be done without waiting; the transfers that have ended."""
         for descriptor, events in self._watched.poll(0, _MOST_EVENTS):
             self._serve(descriptor, events)
-        if self.due_at_seconds is not None and self.due_at_seconds <= time.monotonic():
-            self.due_at_seconds = None
+        if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         return list(self._ended())
 
@@ -152,6 +154,3 @@ class Transfers(Generic[TokenT]):
                 self._watched.register(descriptor, _WAITED_FOR[what])
             except FileExistsError:
                 self._watched.modify(descriptor, _WAITED_FOR[what])
-
-    def _set_timer(self, timeout_ms: int) -> None:
-        self.due_at_seconds = None if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
