@@ -38,7 +38,7 @@ _WINDOW_SECONDS: Final = 6.0
 _WARM_UP_SECONDS: Final = 4.0
 _READY_SECONDS: Final = 120.0
 _SERVICES: Final = 20_000
-_CONCURRENCY: Final = 256
+_CONCURRENCY: Final = 128
 _CONCURRENCIES_OF_BLACKBOX: Final = (8, 32, 64, 128)
 
 # It shares the cores with both sides, and should take as little of them as it can.
