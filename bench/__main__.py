@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -19,6 +20,8 @@ from tests.support.postgrest_server import PostgrestServer
 from tests.support.supabase_roles import create_roles, set_default_privileges
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.harness import Comparison
 
 _NAMES = ("recording", "http", "migrating", "importing")
@@ -51,7 +54,7 @@ def main(names: list[str]) -> int:
             lines += migrating.migrating(server, Path(folder))
         if "importing" in wanted:
             lines += importing.importing()
-        if "probing" in wanted:
+        if "probing" in wanted and _installed(probing.PROGRAMS, "probing"):
             lines += probing.probing(_migrated(server))
         if "scheduling" in wanted:
             scheduling.scheduling(_migrated(server))
@@ -73,6 +76,13 @@ def _there(program: Path, name: str) -> bool:
     if not program.exists():
         sys.stderr.write(f"{name}: left out, since Node.js and its parts are not installed\n")
     return program.exists()
+
+
+def _installed(programs: Sequence[str], name: str) -> bool:
+    missing = ", ".join(program for program in programs if shutil.which(program) is None)
+    if missing:
+        sys.stderr.write(f"{name}: left out, since there is no {missing}\n")
+    return not missing
 
 
 if __name__ == "__main__":

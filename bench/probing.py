@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -120,11 +119,6 @@ def probing(url: str) -> list[Comparison]:
             less_is_better=True,
         ),
     ]
-
-
-def missing_programs() -> list[str]:
-    """What has to be installed for this."""
-    return [program for program in PROGRAMS if which(program) is None]
 
 
 def _monitor(folder: Path, configuration: Path, url: str, costs: _Costs) -> float:

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import ProbeTools, UnknownHealthError
 from pulsebase.probes.http import BasicAuth, HttpExpectation, HttpProbe
+from pulsebase.probes.support import curl_transfers
+from pulsebase.probes.support.watched import SelectorWatch
 from tests.support.certificates import Authority
 from tests.support.looking import a_look, look_once
 from tests.support.lying_server import LyingServer, answers, stalls
@@ -316,3 +318,13 @@ async def test_thousands_that_hang_cost_nothing_and_change_no_other_time() -> No
         await asyncio.gather(*looks, return_exceptions=True)
     assert {outcome.status for outcome in outcomes} == {"healthy"}
     assert min(outcome.details["phases_ms"]["total"] for outcome in outcomes) < 20
+
+
+async def test_where_there_is_no_epoll_a_selector_stands_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(curl_transfers, "watched_sockets", SelectorWatch)
+    async with LyingServer(answers()) as server, ProbeTools() as tools:
+        probe = HttpProbe(url=server.url)
+        outcomes = await asyncio.gather(*(probe.probe(a_look(tools)) for _ in range(50)))
+    assert {outcome.status for outcome in outcomes} == {"healthy"}
