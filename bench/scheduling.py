@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import psycopg
 
-from pulsebase.monitor.schedule import phase_seconds
+from pulsebase.monitor.looking.schedule import phase_seconds
 from tests.support.server_process import ServerProcess, free_port
 from tests.support.waiting import wait_until
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 
 from pulsebase import MonitorModel, MonitorServices, connect
-from pulsebase.monitor.rendezvous import Candidate, ServiceSet, share_sizes
+from pulsebase.monitor.sharing.rendezvous import Candidate, ServiceSet, share_sizes
 from tests.acceptance.cli_process import pulsebase
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import psycopg
 import pytest
 
-from pulsebase.monitor.schedule import phase_seconds
+from pulsebase.monitor.looking.schedule import phase_seconds
 from tests.acceptance.test_monitor_process import command, environment
 from tests.support.migrating import migrate
 from tests.support.postgres_server import PostgresServer, available_servers

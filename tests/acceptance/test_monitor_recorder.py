@@ -15,7 +15,7 @@ import pytest
 
 from pulsebase.connection import connect_async
 from pulsebase.monitor.reachability import Reachability
-from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.recording.recorder import Recorder
 from tests.support.lying_server import LyingServer, stalls
 from tests.support.migrating import migrate
 from tests.support.postgres_server import PostgresServer, available_servers
@@ -146,7 +146,7 @@ async def test_an_answer_that_never_comes_is_given_up(
     own_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And asked for again, without an error of the network that would say so."""
-    monkeypatch.setattr("pulsebase.monitor.recorder._ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr("pulsebase.monitor.recording.recorder._ATTEMPT_SECONDS", 1.0)
     reachability = Reachability()
     async with connect_async(own_server.url()) as connection:
         recorder = Recorder(connection, reachability=reachability, spool=a_spool(tmp_path))

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pulsebase.connection import connect_async
-from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.recording.recorder import Recorder
 from tests.support.lying_server import LyingServer, answers
 from tests.support.recording import left, recording, stored_ids, stored_in_order
 from tests.support.spooling import a_spool, checks
@@ -136,7 +136,7 @@ async def test_a_check_of_a_clock_that_is_ahead_waits(database: str, tmp_path: P
 async def test_a_server_that_asks_for_patience_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Retry-After` counts for the recorder where it is too long for a single call."""
     monkeypatch.setattr("pulsebase.transports.retry._LONGEST_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr("pulsebase.monitor.recorder._FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("pulsebase.monitor.recording.recorder._FIRST_PAUSE_SECONDS", 0.001)
     busy = answers(status="429 Too Many Requests", headers="Retry-After: 2\r\n")
     async with LyingServer(busy) as server:
         url = f"{server.url}rest/v1"

@@ -16,9 +16,9 @@ import pytest
 
 from pulsebase.connection import AsyncConnection, connect_async
 from pulsebase.models.monitor import MonitorModel
-from pulsebase.monitor.footprints import Footprints
 from pulsebase.monitor.reachability import Reachability
-from pulsebase.monitor.sharing import Sharing
+from pulsebase.monitor.sharing.footprints import Footprints
+from pulsebase.monitor.sharing.sharing import Sharing
 from tests.support.migrating import migrate
 from tests.support.postgres_server import PostgresServer, available_servers
 from tests.support.waiting import wait_until_async

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.recording.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pulsebase.connection import AsyncConnection
-    from pulsebase.monitor.spool import Spool
+    from pulsebase.monitor.recording.spool import Spool
 
 __all__ = ["left", "recording", "stored_ids", "stored_in_order"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.configuration import MonitorKeys
-from pulsebase.monitor.spool import open_spool
+from pulsebase.monitor.recording.spool import open_spool
 from pulsebase.settings import resolve
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pulsebase.models.health_check import Status
-    from pulsebase.monitor.spool import Spool
+    from pulsebase.monitor.recording.spool import Spool
 
 __all__ = ["MEBIBYTE", "NOWHERE", "a_spool", "checks", "drained", "files", "only_file", "texts"]
 

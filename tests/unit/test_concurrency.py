@@ -7,7 +7,7 @@ from collections import Counter, deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsebase.monitor.concurrency import Admission
+from pulsebase.monitor.looking.concurrency import Admission
 
 
 class Crowd:

@@ -12,12 +12,12 @@ from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.condition import Condition
 from pulsebase.monitor.configuration import Configuration
 from pulsebase.monitor.connectivity import Connectivity
-from pulsebase.monitor.prober import Prober
+from pulsebase.monitor.looking.prober import Prober
+from pulsebase.monitor.looking.standstill import Standstill
+from pulsebase.monitor.looking.turns import Turns
 from pulsebase.monitor.reachability import Reachability
-from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.recording.recorder import Recorder
 from pulsebase.monitor.sighting import Sighting
-from pulsebase.monitor.standstill import Standstill
-from pulsebase.monitor.turns import Turns
 from pulsebase.probes import ProbeTools
 from tests.support.server_process import free_port
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from pulsebase.monitor.footprints import Footprints
+from pulsebase.monitor.sharing.footprints import Footprints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEAVE = """
 import os, sys, uuid, pathlib
-from pulsebase.monitor.footprints import Footprints
+from pulsebase.monitor.sharing.footprints import Footprints
 Footprints(pathlib.Path(sys.argv[1])).leave(uuid.UUID(sys.argv[2]))
 print("left", flush=True)
 sys.stdin.read()

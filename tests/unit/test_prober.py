@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pulsebase.monitor.configuration import MonitorKeys, Service
-from pulsebase.monitor.prober import Prober
+from pulsebase.monitor.looking.prober import Prober
 from pulsebase.probes import Look, Outcome, ProbeTools, UnknownHealthError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsebase.monitor.rendezvous import Candidate, ServiceSet, owner_of, service_hash
+from pulsebase.monitor.sharing.rendezvous import Candidate, ServiceSet, owner_of, service_hash
 
 names = st.text(max_size=30).filter(lambda text: text.isprintable())
 monitor_ids = st.lists(st.uuids(), min_size=1, max_size=9, unique=True)
@@ -114,7 +114,7 @@ def test_the_answer_is_the_same_for_ever() -> None:
 def test_every_process_gives_the_same_answer() -> None:
     """Python's own `hash` is another one in each process; it has no part in this."""
     script = (
-        "from pulsebase.monitor.rendezvous import *; from uuid import UUID; "
+        "from pulsebase.monitor.sharing.rendezvous import *; from uuid import UUID; "
         "there = [Candidate(UUID(int=n)) for n in range(5)]; "
         "print([owner_of(service_hash(f's{n}'), there).int for n in range(50)])"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pulsebase.monitor.configuration import Service
-from pulsebase.monitor.schedule import Schedule, Turn, phase_seconds
+from pulsebase.monitor.looking.schedule import Schedule, Turn, phase_seconds
 from pulsebase.probes.http import HttpProbe
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pulsebase.monitor.spool import Spool
-from pulsebase.monitor.spool_store import SpoolStore
+from pulsebase.monitor.recording.spool import Spool
+from pulsebase.monitor.recording.spool_store import SpoolStore
 from tests.support.spooling import MEBIBYTE, a_spool, checks, drained, files, only_file, texts
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pulsebase.models.health_check import NewHealthCheck, Status
     from pulsebase.monitor.configuration.values import WhenFull
-    from pulsebase.monitor.spool_store import Loan
+    from pulsebase.monitor.recording.spool_store import Loan
 
 LARGE = {"text": "x" * 800}
 

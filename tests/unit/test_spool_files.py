@@ -122,7 +122,7 @@ HOLDER = """
 import asyncio, sys
 from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.configuration import MonitorKeys
-from pulsebase.monitor.spool import open_spool
+from pulsebase.monitor.recording.spool import open_spool
 from pulsebase.settings import resolve
 
 async def hold():
@@ -237,7 +237,7 @@ async def test_a_full_disk_is_survived_and_left_behind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the disk does not take waits in memory, and goes to the disk when it does."""
-    monkeypatch.setattr("pulsebase.monitor.spool_store._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("pulsebase.monitor.recording.spool_store._RETRY_SECONDS", 0.0)
     given = checks(1000, details=LARGE)
     with small_disk(tmp_path, 512):
         spool = a_spool(tmp_path)
@@ -264,7 +264,7 @@ async def test_files_that_may_not_grow_are_survived(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same where the system limits the size of files."""
-    monkeypatch.setattr("pulsebase.monitor.spool_store._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("pulsebase.monitor.recording.spool_store._RETRY_SECONDS", 0.0)
     given = checks(300, details=LARGE)
     spool = a_spool(tmp_path)
     with small_files(100):

@@ -100,8 +100,8 @@ async def _record(
     trouble: str | None,
 ) -> str | None:
     """Record what earlier runs kept, then the checks; with trouble ahead, keep them at once."""
-    from pulsebase.monitor.recorder import Recorder
-    from pulsebase.monitor.spool import open_spool
+    from pulsebase.monitor.recording.recorder import Recorder
+    from pulsebase.monitor.recording.spool import open_spool
 
     spool = open_spool(keys, target)
     earlier = spool.on_disk

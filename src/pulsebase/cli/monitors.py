@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pulsebase.cli.output import Cell
     from pulsebase.connection import Steps
     from pulsebase.models.monitor import Monitor
-    from pulsebase.monitor.rendezvous import ServiceSet
+    from pulsebase.monitor.sharing.rendezvous import ServiceSet
 
 __all__ = ["monitors"]
 
@@ -68,7 +68,7 @@ def _monitors_and_shares() -> Steps[tuple[list[Monitor], dict[UUID, int]]]:
 def _sets(found: Sequence[Monitor]) -> Steps[dict[str, ServiceSet]]:
     """The sets of services by their digests; most monitors have the same one."""
     from pulsebase.models.monitor import MonitorModel, MonitorServices
-    from pulsebase.monitor.rendezvous import ServiceSet
+    from pulsebase.monitor.sharing.rendezvous import ServiceSet
 
     sets: dict[str, ServiceSet] = {}
     for monitor in found:
@@ -80,7 +80,7 @@ def _sets(found: Sequence[Monitor]) -> Steps[dict[str, ServiceSet]]:
 
 
 def _shares_of(there: Sequence[Monitor], sets: dict[str, ServiceSet]) -> dict[UUID, int]:
-    from pulsebase.monitor.rendezvous import Candidate, share_sizes
+    from pulsebase.monitor.sharing.rendezvous import Candidate, share_sizes
 
     candidates = [
         Candidate(each.id, sets[each.services_digest])

@@ -73,8 +73,8 @@ def _collect_rarely() -> None:
 async def _run(path: Path, configuration: Configuration, target: Target) -> int:
     from pulsebase.monitor.background import in_background
     from pulsebase.monitor.monitor import Monitor
+    from pulsebase.monitor.recording.spool import open_spool
     from pulsebase.monitor.reload import Reloading
-    from pulsebase.monitor.spool import open_spool
 
     async with open_door(target) as connection:
         trouble = await make_ready(connection, target)

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pulsebase.monitor.connectivity import Connectivity
+    from pulsebase.monitor.looking.turns import Turns
     from pulsebase.monitor.reachability import Reachability
-    from pulsebase.monitor.recorder import Recorder
+    from pulsebase.monitor.recording.recorder import Recorder
     from pulsebase.monitor.sighting import Sighting
-    from pulsebase.monitor.turns import Turns
 
 __all__ = ["Condition"]
 

@@ -15,13 +15,13 @@ from pulsebase.monitor.condition import Condition
 from pulsebase.monitor.configuration import MonitorKeys
 from pulsebase.monitor.connectivity import Connectivity
 from pulsebase.monitor.dead_man import DeadMan
-from pulsebase.monitor.prober import Prober
+from pulsebase.monitor.looking.prober import Prober
+from pulsebase.monitor.looking.standstill import Standstill
+from pulsebase.monitor.looking.turns import Turns
 from pulsebase.monitor.reachability import Reachability
-from pulsebase.monitor.recorder import Recorder
+from pulsebase.monitor.recording.recorder import Recorder
 from pulsebase.monitor.reports import DatabaseReports
-from pulsebase.monitor.sharing import Sharing
-from pulsebase.monitor.standstill import Standstill
-from pulsebase.monitor.turns import Turns
+from pulsebase.monitor.sharing.sharing import Sharing
 from pulsebase.probes import ProbeTools
 from pulsebase.probes.support.reports import Reports
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pulsebase.connection import AsyncConnection
     from pulsebase.models.health_check import CreatedMany, NewHealthCheck
     from pulsebase.monitor.configuration import Configuration, Service
+    from pulsebase.monitor.recording.spool import Spool
     from pulsebase.monitor.sighting import Health, Sighting
-    from pulsebase.monitor.spool import Spool
 
 __all__ = ["Monitor", "check_once", "record"]
 

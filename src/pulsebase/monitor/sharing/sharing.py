@@ -22,8 +22,8 @@ from pulsebase.correlation import correlated
 from pulsebase.errors import NotMigratedError, PulsebaseError, UnavailableError
 from pulsebase.models.monitor import MonitorModel, MonitorServices
 from pulsebase.monitor.clocks import steady_seconds
-from pulsebase.monitor.footprints import Footprints
-from pulsebase.monitor.rendezvous import Candidate, ServiceSet, owner_of, service_hash
+from pulsebase.monitor.sharing.footprints import Footprints
+from pulsebase.monitor.sharing.rendezvous import Candidate, ServiceSet, owner_of, service_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -17,13 +17,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pulsebase.monitor.spool_file import KeptCheck, SpoolFile
+from pulsebase.monitor.recording.spool_file import KeptCheck, SpoolFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pulsebase.monitor.configuration.values import WhenFull
-    from pulsebase.monitor.spool_folder import SpoolFolder
+    from pulsebase.monitor.recording.spool_folder import SpoolFolder
 
 __all__ = ["LARGEST_MEMORY_BYTES", "Loan", "SpoolStore"]
 

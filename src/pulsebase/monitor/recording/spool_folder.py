@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulsebase.errors import ConfigurationError
-from pulsebase.monitor.spool_file import PRIMARY_CODE, SpoolDamagedError, SpoolFile, SpoolInUseError
+from pulsebase.monitor.recording.spool_file import (
+    PRIMARY_CODE,
+    SpoolDamagedError,
+    SpoolFile,
+    SpoolInUseError,
+)
 
 if TYPE_CHECKING:
     from pulsebase.monitor.configuration.values import MonitorKeys, WhenFull

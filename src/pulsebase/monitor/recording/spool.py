@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulsebase.errors import ConfigurationError
-from pulsebase.monitor.spool_file import KeptCheck
-from pulsebase.monitor.spool_folder import SpoolFolder, folder_for
-from pulsebase.monitor.spool_store import LARGEST_MEMORY_BYTES, SpoolStore
+from pulsebase.monitor.recording.spool_file import KeptCheck
+from pulsebase.monitor.recording.spool_folder import SpoolFolder, folder_for
+from pulsebase.monitor.recording.spool_store import LARGEST_MEMORY_BYTES, SpoolStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pulsebase.models.health_check import NewHealthCheck
     from pulsebase.monitor.configuration.values import MonitorKeys
-    from pulsebase.monitor.spool_file import SpoolFile
-    from pulsebase.monitor.spool_store import Loan
+    from pulsebase.monitor.recording.spool_file import SpoolFile
+    from pulsebase.monitor.recording.spool_store import Loan
     from pulsebase.settings import Target
 
 __all__ = ["Spool", "open_spool"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from pulsebase.correlation import bind_correlation_id_when_needed
 from pulsebase.monitor.clocks import steady_seconds
-from pulsebase.monitor.concurrency import Admission
+from pulsebase.monitor.looking.concurrency import Admission
+from pulsebase.monitor.looking.schedule import Schedule, Turn
 from pulsebase.monitor.rarely import Rarely
-from pulsebase.monitor.schedule import Schedule, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pulsebase.models.health_check import NewHealthCheck
     from pulsebase.monitor.configuration import Configuration
     from pulsebase.monitor.connectivity import Connectivity
-    from pulsebase.monitor.prober import Prober
+    from pulsebase.monitor.looking.prober import Prober
+    from pulsebase.monitor.looking.standstill import Standstill
     from pulsebase.monitor.sighting import Sighting
-    from pulsebase.monitor.standstill import Standstill
 
 __all__ = ["Turns"]
 

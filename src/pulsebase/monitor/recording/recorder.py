@@ -30,15 +30,15 @@ from pulsebase.errors import (
 )
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
 from pulsebase.monitor.reachability import Reachability
-from pulsebase.monitor.spool import Spool
-from pulsebase.monitor.waiting import WaitingChecks
+from pulsebase.monitor.recording.spool import Spool
+from pulsebase.monitor.recording.waiting import WaitingChecks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pulsebase.connection import AsyncConnection
-    from pulsebase.monitor.spool_file import KeptCheck
-    from pulsebase.monitor.spool_store import Loan
+    from pulsebase.monitor.recording.spool_file import KeptCheck
+    from pulsebase.monitor.recording.spool_store import Loan
 
     Rows: TypeAlias = Sequence[NewHealthCheck] | Sequence[KeptCheck]
 
