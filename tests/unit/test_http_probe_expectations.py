@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.http import HeaderExpectation, HttpExpectation, HttpProbe, JsonExpectation
-from pulsebase.probes.support.json_path import JsonPath
+from pulsebase.probes.support.http.json_path import JsonPath
 from pulsebase.probes.support.patterns import Regex
 from tests.support.certificates import Authority
 from tests.support.looking import look_once

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pulsebase.probes import ProbeTools
 from pulsebase.probes.http import HeaderExpectation, HttpExpectation, HttpProbe, JsonExpectation
 from pulsebase.probes.support.faults import ErrorKind
-from pulsebase.probes.support.json_path import JsonPath
+from pulsebase.probes.support.http.json_path import JsonPath
 from pulsebase.probes.support.patterns import Regex
 from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers

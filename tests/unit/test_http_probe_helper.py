@@ -14,7 +14,7 @@ import pytest
 
 from pulsebase.probes import Outcome, ProbeTools, UnknownHealthError
 from pulsebase.probes.http import HeaderExpectation, HttpExpectation, HttpProbe
-from pulsebase.probes.support.curl import CurlDriver
+from pulsebase.probes.support.curl.driver import CurlDriver
 from tests.support.certificates import Authority
 from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, stalls

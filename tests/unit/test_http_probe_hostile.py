@@ -15,7 +15,7 @@ import pytest
 
 from pulsebase.probes import Outcome, ProbeTools
 from pulsebase.probes.http import HttpExpectation, HttpProbe
-from pulsebase.probes.support.curl import LARGEST_BODY, CurlDriver
+from pulsebase.probes.support.curl.driver import LARGEST_BODY, CurlDriver
 from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, repeats, resets, says, stalls
 

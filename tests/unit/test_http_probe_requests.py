@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import ProbeTools, UnknownHealthError
 from pulsebase.probes.http import BasicAuth, HttpExpectation, HttpProbe
-from pulsebase.probes.support import curl_transfers
-from pulsebase.probes.support.watched import SelectorWatch
+from pulsebase.probes.support.curl import transfers as curl_transfers
+from pulsebase.probes.support.curl.watched import SelectorWatch
 from tests.support.certificates import Authority
 from tests.support.looking import a_look, look_once
 from tests.support.lying_server import LyingServer, answers, stalls
@@ -225,7 +225,7 @@ async def test_a_machine_out_of_descriptors_knows_nothing_of_the_service() -> No
 import asyncio, resource, socket
 from pulsebase.probes import Look, ProbeTools, UnknownHealthError
 from pulsebase.probes.http import HttpProbe
-from pulsebase.probes.support.curl import CurlDriver
+from pulsebase.probes.support.curl.driver import CurlDriver
 
 async def main():
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)

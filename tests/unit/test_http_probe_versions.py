@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pulsebase.probes.http import HttpExpectation, HttpProbe, JsonExpectation
-from pulsebase.probes.support.json_path import JsonPath
+from pulsebase.probes.support.http.json_path import JsonPath
 from tests.support.certificates import Authority
 from tests.support.looking import look_once
 from tests.support.lying_server import LyingServer, answers
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pulsebase.probes.support.curl_request import HttpVersion
+    from pulsebase.probes.support.curl.request import HttpVersion
 
 _CONFIG = """
 daemon off;

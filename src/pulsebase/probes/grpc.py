@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.curl import CurlDriver
-from pulsebase.probes.support.curl_request import Request, Shape, tls_options
+from pulsebase.probes.support.curl.driver import CurlDriver
+from pulsebase.probes.support.curl.request import Request, Shape, tls_options
 from pulsebase.probes.support.faults import excerpt, failed, fault
 from pulsebase.probes.support.fields import CLOSED, refuse, text_problem
 from pulsebase.probes.support.network import NetworkTarget, server_name_problem
@@ -35,7 +35,7 @@ from pulsebase.probes.support.wire import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.curl import Failure, Response
+    from pulsebase.probes.support.curl.driver import Failure, Response
     from pulsebase.probes.support.faults import ErrorKind
     from pulsebase.probes.support.network import Verdict
     from pulsebase.probes.support.outcome import Look

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.curl import CurlDriver
-from pulsebase.probes.support.curl_request import (
+from pulsebase.probes.support.curl.driver import CurlDriver
+from pulsebase.probes.support.curl.request import (
     HttpVersion,
     Request,
     Response,
@@ -23,8 +23,8 @@ from pulsebase.probes.support.curl_request import (
 )
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.http_details import details_seen
-from pulsebase.probes.support.http_expectation import (
+from pulsebase.probes.support.http.details import details_seen
+from pulsebase.probes.support.http.expectation import (
     HEADER_NAME,
     HeaderExpectation,
     HttpExpectation,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.curl import CurlDriver
-from pulsebase.probes.support.curl_request import Request, shape_of, tls_options
+from pulsebase.probes.support.curl.driver import CurlDriver
+from pulsebase.probes.support.curl.request import Request, shape_of, tls_options
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
@@ -26,7 +26,7 @@ from pulsebase.probes.support.wire import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.curl import Response
+    from pulsebase.probes.support.curl.driver import Response
     from pulsebase.probes.support.network import Journey, Verdict
     from pulsebase.probes.support.outcome import Look, Status
 

@@ -15,8 +15,8 @@ import sys
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsebase.probes.support.curl_request import Request, Shape
-from pulsebase.probes.support.curl_transfers import Transfers
+from pulsebase.probes.support.curl.request import Request, Shape
+from pulsebase.probes.support.curl.transfers import Transfers
 from pulsebase.probes.support.outcome import UnknownHealthError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pycurl
 
-    from pulsebase.probes.support.curl_request import Response
+    from pulsebase.probes.support.curl.request import Response
 
 __all__ = ["Frames", "frame"]
 

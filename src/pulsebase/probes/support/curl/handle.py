@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import certifi
 import pycurl
 
-from pulsebase.probes.support.curl_faults import BODY_TOO_LARGE, failure_of
-from pulsebase.probes.support.curl_request import LARGEST_BODY, Failure, Response
-from pulsebase.probes.support.unpacking import (
+from pulsebase.probes.support.curl.faults import BODY_TOO_LARGE, failure_of
+from pulsebase.probes.support.curl.request import LARGEST_BODY, Failure, Response
+from pulsebase.probes.support.curl.unpacking import (
     PackedTooLargeError,
     UnpackingError,
     encodings_of,
@@ -22,7 +22,7 @@ from pulsebase.probes.support.unpacking import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pulsebase.probes.support.curl_request import Request, Shape
+    from pulsebase.probes.support.curl.request import Request, Shape
 
 __all__ = ["CurlHandle", "common_options"]
 

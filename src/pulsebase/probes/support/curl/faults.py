@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pycurl
 
-from pulsebase.probes.support.curl_request import LARGEST_BODY, Failure
+from pulsebase.probes.support.curl.request import LARGEST_BODY, Failure
 from pulsebase.probes.support.faults import KINDS_BY_ERRNO, OWN_ERRNOS, own_trouble
 from pulsebase.probes.support.outcome import UnknownHealthError
 

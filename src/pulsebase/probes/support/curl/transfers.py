@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import pycurl
 
-from pulsebase.probes.support.curl_handle import CurlHandle, common_options
+from pulsebase.probes.support.curl.handle import CurlHandle, common_options
+from pulsebase.probes.support.curl.watched import READABLE, WRITABLE, watched_sockets
 from pulsebase.probes.support.outcome import UnknownHealthError
-from pulsebase.probes.support.watched import READABLE, WRITABLE, watched_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.curl_request import Request, Response, Shape
+    from pulsebase.probes.support.curl.request import Request, Response, Shape
 
 __all__ = ["Transfers"]
 

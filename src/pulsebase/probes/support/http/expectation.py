@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.json_path import JsonPath  # noqa: TC001 -- resolved at run time
+from pulsebase.probes.support.http.json_path import JsonPath  # noqa: TC001 -- resolved at run time
 from pulsebase.probes.support.patterns import Regex  # noqa: TC001 -- resolved at run time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pulsebase.probes.support.curl_request import Response
+    from pulsebase.probes.support.curl.request import Response
 
 __all__ = ["HEADER_NAME", "HeaderExpectation", "HttpExpectation", "JsonExpectation", "Unmet"]
 

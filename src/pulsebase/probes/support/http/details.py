@@ -11,7 +11,7 @@ from pulsebase.probes.support.faults import excerpt
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pulsebase.probes.support.curl_request import Response
+    from pulsebase.probes.support.curl.request import Response
 
 __all__ = ["details_seen"]
 

@@ -14,14 +14,14 @@ import sys
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pulsebase.probes.support.curl_child import Frames, frame
-from pulsebase.probes.support.curl_request import Failure, Request, Response
+from pulsebase.probes.support.curl.child import Frames, frame
+from pulsebase.probes.support.curl.request import Failure, Request, Response
 from pulsebase.probes.support.outcome import UnknownHealthError
 
 if TYPE_CHECKING:
     import asyncio
 
-    from pulsebase.probes.support.curl_request import Shape
+    from pulsebase.probes.support.curl.request import Shape
 
     Answered: TypeAlias = asyncio.Future[Response]
 
@@ -160,7 +160,7 @@ class CurlHelper:
 
 
 def _start_child(end: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pulsebase.probes.support.curl_child", str(end.fileno())]
+    command = [sys.executable, "-m", "pulsebase.probes.support.curl.child", str(end.fileno())]
     # A session of its own: Ctrl-C is for the parent, which still has answers to record.
     return subprocess.Popen(  # noqa: S603 -- our own program
         command,

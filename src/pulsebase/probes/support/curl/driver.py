@@ -12,9 +12,9 @@ import logging
 from threading import Thread
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pulsebase.probes.support.curl_helper import CurlHelper
-from pulsebase.probes.support.curl_request import LARGEST_BODY, Failure, Request, Response
-from pulsebase.probes.support.curl_transfers import Transfers
+from pulsebase.probes.support.curl.helper import CurlHelper
+from pulsebase.probes.support.curl.request import LARGEST_BODY, Failure, Request, Response
+from pulsebase.probes.support.curl.transfers import Transfers
 from pulsebase.probes.support.outcome import UnknownHealthError
 
 if TYPE_CHECKING:

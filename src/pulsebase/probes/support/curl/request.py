@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, assert_never
 
 import pycurl
 
-from pulsebase.probes.support.unpacking import ACCEPTED
+from pulsebase.probes.support.curl.unpacking import ACCEPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
