@@ -152,8 +152,17 @@ async def show_while_running(monitor: Monitor, caption: str) -> int:
 
 
 def _counted(monitor: Monitor) -> str:
+    """What there is to say of the monitor itself; what is not there is not said."""
     recorder = monitor.recorder
-    waiting = f", {recorder.waiting} waiting" if recorder.waiting else ""
-    spooled = f", {recorder.spooled} on disk" if recorder.spooled else ""
-    dropped = f", {recorder.dropped} lost" if recorder.dropped else ""
-    return f"{recorder.recorded} recorded{waiting}{spooled}{dropped}"
+    others = monitor.monitors - 1
+    parts = [
+        f"{recorder.recorded:,} recorded",
+        f"{recorder.waiting:,} waiting" if recorder.waiting else "",
+        f"{recorder.spooled:,} on disk" if recorder.spooled else "",
+        f"{recorder.dropped:,} lost" if recorder.dropped else "",
+        f"{monitor.broken:,} broken looks" if monitor.broken else "",
+        f"{monitor.late:,} late" if monitor.late else "",
+        "the network is away" if monitor.network_is_away else "",
+        f"{others:,} more monitor{'' if others == 1 else 's'}" if others else "",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -189,11 +189,11 @@ class Monitor:
         self.sharing.watch(names)
         for name in self.latest.keys() - names:
             del self.latest[name]
-        log.info("watching %d services", len(names))
+        log.debug("watching %d services", len(names))
 
     async def run(self) -> int:
         """Probe until `stop`; how many checks could not be stored."""
-        log.info("watching %d services", self.total)
+        log.debug("watching %d services", self.total)
         self.recorder.start()
         try:
             async with AsyncExitStack() as parts:

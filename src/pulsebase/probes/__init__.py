@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pulsebase.probes.support.outcome import (
     Look,
+    NothingYetError,
     Outcome,
     Probe,
     Status,
@@ -19,6 +20,7 @@ from pulsebase.probes.support.tools import ProbeTools, Tool
 
 __all__ = [
     "Look",
+    "NothingYetError",
     "Outcome",
     "Probe",
     "ProbeTools",

@@ -21,7 +21,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.due import CronDues, Dues, PeriodDues, cron_problem, zone_of
 from pulsebase.probes.support.faults import failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.outcome import Outcome, UnknownHealthError
+from pulsebase.probes.support.outcome import NothingYetError, Outcome, UnknownHealthError
 from pulsebase.probes.support.reports import Report, Reports
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class HeartbeatProbe:
             return wait.silence(look.service_name, missed)
         if report is None:
             message = f"no report yet; the first one is due {_shown(wait.first_due)}"
-            raise UnknownHealthError(message)
+            raise NothingYetError(message)
         return _reported(report)
 
     def _dues(self) -> Dues:

@@ -60,6 +60,8 @@ class Prober:
             outcome = await self._outcome_of(service)
             check = None if outcome.already_recorded else self._check_of(service, outcome)
             sighting = _sighting_of(service, outcome)
+        except NothingYetError as error:
+            return _unknown(service, str(error)), None
         except UnknownHealthError as error:
             self._tell_unknown(service, str(error))
             return _unknown(service, str(error)), None

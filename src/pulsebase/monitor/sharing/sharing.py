@@ -279,7 +279,8 @@ class Sharing:
 
     def _divide(self, candidates: tuple[Candidate, ...], since_seconds: float) -> None:
         if self._share is None or self._share.candidates != candidates:
-            log.info("%d monitors share the services of this location", len(candidates))
+            if len(candidates) > 1 or self._share is not None:
+                log.info("monitors at this location that share the services: %d", len(candidates))
             self._share = _Share(self.id, candidates)
             self._missed = True
         if self._missed:

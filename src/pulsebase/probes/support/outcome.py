@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pulsebase.probes.support.tools import ProbeTools
 
-__all__ = ["Look", "Outcome", "Probe", "Status", "UnknownHealthError"]
+__all__ = ["Look", "NothingYetError", "Outcome", "Probe", "Status", "UnknownHealthError"]
 
 Status = Literal["healthy", "degraded", "down"]
 
@@ -62,6 +62,10 @@ class UnknownHealthError(Exception):
     A kind raises it with a sentence that says what is wrong here and what to do. Nothing is
     recorded; the service is shown as unknown, with the sentence.
     """
+
+
+class NothingYetError(UnknownHealthError):
+    """There is nothing to see yet, and nothing is wrong: not worth a line in the log."""
 
 
 @runtime_checkable
