@@ -16,7 +16,7 @@ from pulsebase.models.health_check import NewHealthCheck
 from pulsebase.monitor.background import in_background, repeatedly
 from pulsebase.monitor.rarely import Rarely, often
 from pulsebase.monitor.sighting import Sighting, why
-from pulsebase.probes import Look, UnknownHealthError
+from pulsebase.probes import Look, NothingYetError, UnknownHealthError
 
 if TYPE_CHECKING:
     from types import TracebackType
