@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait, for a turn or an outage: three at a time suit two cores.
+WORKERS ?= 3
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -15,7 +17,7 @@ NODE_READY := $(NODE)/node_modules/.ready
 
 help:
 	@echo 'make demo ARGS="--for 20s"   everything at once on a private database'
-	@echo 'make test ARGS="-k name"     the tests, on real servers'
+	@echo 'make test ARGS="-k name"     the tests, on real servers; WORKERS=0: one after another'
 	@echo 'make soak                    the tests that take minutes'
 	@echo 'make lint                    ruff, mypy, pyright and the import ladder'
 	@echo 'make format                  what ruff can mend by itself'
@@ -29,7 +31,7 @@ demo: $(READY)
 	@$(BIN)/pulsebase demo $(ARGS)
 
 test: $(READY) $(NODE_READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 soak: $(READY) $(NODE_READY)
 	$(BIN)/python -m pytest -m soak $(ARGS)
