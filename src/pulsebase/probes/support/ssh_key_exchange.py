@@ -1,8 +1,10 @@
 """An SSH key exchange up to the proof of the host's key, and no further.
 
 Every client begins with it before it logs in, and all of it is in the clear. It is done here and
-not by a library for SSH, which would read ahead of what it understands: a server that floods it
-holds up the whole monitor. Keys and their signatures are asyncssh's matter.
+not by asyncssh, whose client can be held within our bounds, but takes a banner of other letters
+than ASCII for a fault, needs an account with a name on this machine, and knows the Diffie-Hellman
+groups of older equipment by an interface of its library that is on its way out: a healthy server
+would be down. Keys and their signatures are asyncssh's matter.
 """
 
 from __future__ import annotations
