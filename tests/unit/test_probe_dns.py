@@ -21,7 +21,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes import UnknownHealthError
 from pulsebase.probes.dns import DnsExpectation, DnsProbe
 from pulsebase.probes.support.fields import InvalidFieldsError
-from pulsebase.probes.support.name_servers import _read
+from pulsebase.probes.support.network.name_servers import _read
 from tests.support.dns_server import DnsServer, answering, nobody_home, refusing
 from tests.support.looking import look_once
 from tests.support.lying_server import resets, stalls

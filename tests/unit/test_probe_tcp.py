@@ -15,8 +15,8 @@ import pytest
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import ProbeTools, UnknownHealthError
-from pulsebase.probes.support.name_lookup import NameLookup
-from pulsebase.probes.support.network import connect_any
+from pulsebase.probes.support.network.connecting import connect_any
+from pulsebase.probes.support.network.name_lookup import NameLookup
 from pulsebase.probes.support.patterns import Regex
 from pulsebase.probes.tcp import LARGEST_ANSWER, TcpExpectation, TcpProbe
 from tests.support.looking import a_look, look_once
@@ -27,7 +27,7 @@ from tests.support.talking_server import TalkingServer, echoes, trickles
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from pulsebase.probes.support.name_lookup import Address
+    from pulsebase.probes.support.network.name_lookup import Address
     from tests.support.talking_server import Behaviour
 
 CANARY = "canary-4f9c2d71b6"

@@ -15,7 +15,7 @@ from aiosmtpd.handlers import Sink
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes import ProbeTools, UnknownHealthError
-from pulsebase.probes.support.certificates import read_certificate
+from pulsebase.probes.support.network.certificates import read_certificate
 from pulsebase.probes.tls import TlsProbe
 from tests.support.certificates import Authority, Identity, self_signed
 from tests.support.looking import a_look, look_once

@@ -9,7 +9,7 @@ import ssl
 import threading
 from typing import TYPE_CHECKING
 
-from pulsebase.probes.support.wire import LARGEST_CHUNK, Wire
+from pulsebase.probes.support.network.wire import LARGEST_CHUNK, Wire
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

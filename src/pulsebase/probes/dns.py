@@ -19,8 +19,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem, refuse
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.name_servers import Protocol, ask_servers, system_servers
-from pulsebase.probes.support.network import (
+from pulsebase.probes.support.network.connecting import (
     IpVersion,
     Journey,
     NetworkTarget,
@@ -28,7 +27,8 @@ from pulsebase.probes.support.network import (
     ip_version_problem,
     travel,
 )
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.name_servers import Protocol, ask_servers, system_servers
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -26,18 +26,18 @@ from pulsebase.probes.support.curl.driver import CurlDriver
 from pulsebase.probes.support.curl.request import Request, Shape, tls_options
 from pulsebase.probes.support.faults import excerpt, failed, fault
 from pulsebase.probes.support.fields import CLOSED, refuse, text_problem
-from pulsebase.probes.support.network import NetworkTarget, server_name_problem
+from pulsebase.probes.support.network.connecting import NetworkTarget, server_name_problem
+from pulsebase.probes.support.network.tls_contexts import TlsFiles
+from pulsebase.probes.support.network.wire import ServiceError
 from pulsebase.probes.support.outcome import Outcome
 from pulsebase.probes.support.redaction import secrets_in_headers
-from pulsebase.probes.support.tls_contexts import TlsFiles
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pulsebase.probes.support.curl.driver import Failure, Response
     from pulsebase.probes.support.faults import ErrorKind
-    from pulsebase.probes.support.network import Verdict
+    from pulsebase.probes.support.network.connecting import Verdict
     from pulsebase.probes.support.outcome import Look
 
 __all__ = ["GrpcProbe"]

@@ -32,9 +32,9 @@ from pulsebase.probes.support.http.expectation import (
     Unmet,
 )
 from pulsebase.probes.support.latency import LatencyLimits
+from pulsebase.probes.support.network.tls_contexts import TlsFiles
 from pulsebase.probes.support.outcome import Outcome, Status
 from pulsebase.probes.support.redaction import redact_url, secrets_in_headers, secrets_in_url
-from pulsebase.probes.support.tls_contexts import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

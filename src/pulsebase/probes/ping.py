@@ -24,15 +24,15 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import failed, fault
 from pulsebase.probes.support.fields import CLOSED, host_problem, refuse
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.network import (
+from pulsebase.probes.support.network.connecting import (
     IpVersion,
     Journey,
     Verdict,
     ip_version_problem,
     travel,
 )
+from pulsebase.probes.support.network.wire import ServiceError
 from pulsebase.probes.support.outcome import UnknownHealthError
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from pulsebase.probes.support.faults import excerpt, failed, fault
 from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.libpq import PostgresFaultError, PostgresSession
-from pulsebase.probes.support.name_lookup import NameLookup
+from pulsebase.probes.support.network.name_lookup import NameLookup
 from pulsebase.probes.support.outcome import Outcome, UnknownHealthError
 from pulsebase.probes.support.redaction import redact_url
 

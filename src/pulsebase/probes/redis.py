@@ -19,19 +19,19 @@ from pulsebase.probes.support.fields import (
     text_problem,
 )
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.network import NetworkTarget, travel
+from pulsebase.probes.support.network.connecting import NetworkTarget, travel
+from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles
+from pulsebase.probes.support.network.wire import ServiceError
 from pulsebase.probes.support.redaction import redact_url
 from pulsebase.probes.support.redis_connection import BoundedConnection, Credentials
-from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.network import Journey, Verdict
+    from pulsebase.probes.support.network.connecting import Journey, Verdict
+    from pulsebase.probes.support.network.tls_contexts import Verification
     from pulsebase.probes.support.outcome import Look, Outcome
-    from pulsebase.probes.support.tls_contexts import Verification
 
 __all__ = ["RedisProbe", "Role"]
 

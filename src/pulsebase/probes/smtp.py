@@ -19,16 +19,16 @@ from aiosmtplib.errors import (
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.network import (
+from pulsebase.probes.support.network.connecting import (
     Journey,
     NetworkTarget,
     Verdict,
     server_name_problem,
     travel,
 )
-from pulsebase.probes.support.start_tls import explain_refusal, note_tls
-from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles, Verification
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.start_tls import explain_refusal, note_tls
+from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles, Verification
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     import socket

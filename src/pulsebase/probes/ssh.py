@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.network import Journey, NetworkTarget, Verdict, travel
-from pulsebase.probes.support.ssh_key_exchange import OUR_BANNER, exchange_keys
-from pulsebase.probes.support.ssh_packets import read_banner
+from pulsebase.probes.support.network.connecting import Journey, NetworkTarget, Verdict, travel
+from pulsebase.probes.support.ssh.key_exchange import OUR_BANNER, exchange_keys
+from pulsebase.probes.support.ssh.packets import read_banner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

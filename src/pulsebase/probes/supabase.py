@@ -17,17 +17,17 @@ from pulsebase.probes.support.curl.request import Request, shape_of, tls_options
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.network import travel
+from pulsebase.probes.support.network.connecting import travel
+from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles
+from pulsebase.probes.support.network.wire import ServiceError
 from pulsebase.probes.support.outcome import Outcome
 from pulsebase.probes.support.redaction import redact_url
-from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pulsebase.probes.support.curl.driver import Response
-    from pulsebase.probes.support.network import Journey, Verdict
+    from pulsebase.probes.support.network.connecting import Journey, Verdict
     from pulsebase.probes.support.outcome import Look, Status
 
 __all__ = ["Part", "SupabaseProbe"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.network import Journey, NetworkTarget, Verdict, travel
+from pulsebase.probes.support.network.connecting import Journey, NetworkTarget, Verdict, travel
 from pulsebase.probes.support.patterns import (
     Regex,  # noqa: TC001 - pydantic resolves the fields at run time
 )
@@ -19,8 +19,8 @@ from pulsebase.probes.support.patterns import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pulsebase.probes.support.network.wire import Wire
     from pulsebase.probes.support.outcome import Look, Outcome
-    from pulsebase.probes.support.wire import Wire
 
 __all__ = ["TcpExpectation", "TcpProbe"]
 

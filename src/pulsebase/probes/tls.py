@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import failed
 from pulsebase.probes.support.fields import CLOSED, refuse
-from pulsebase.probes.support.network import (
+from pulsebase.probes.support.network.connecting import (
     Journey,
     NetworkTarget,
     Verdict,
     server_name_problem,
     travel,
 )
-from pulsebase.probes.support.start_tls import (
+from pulsebase.probes.support.network.start_tls import (
     Starttls,
     ask_for_tls,
     explain_refusal,
     note_tls,
 )
-from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles, Verification
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles, Verification
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.certificates import PresentedCertificate
+    from pulsebase.probes.support.network.certificates import PresentedCertificate
     from pulsebase.probes.support.outcome import Look, Outcome
 
 __all__ = ["TlsProbe"]

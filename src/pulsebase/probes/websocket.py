@@ -13,10 +13,10 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.probes.support.faults import excerpt, failed
 from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.network import travel
+from pulsebase.probes.support.network.connecting import travel
+from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles
 from pulsebase.probes.support.patterns import Regex  # noqa: TC001 -- as above
 from pulsebase.probes.support.redaction import redact_url, secrets_in_headers, secrets_in_url
-from pulsebase.probes.support.tls_contexts import TlsContexts, TlsFiles
 from pulsebase.probes.support.websocket_session import (
     LARGEST_MESSAGE,
     RefusedUpgradeError,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-    from pulsebase.probes.support.network import Journey, Verdict
+    from pulsebase.probes.support.network.connecting import Journey, Verdict
+    from pulsebase.probes.support.network.tls_contexts import Verification
     from pulsebase.probes.support.outcome import Look, Outcome
-    from pulsebase.probes.support.tls_contexts import Verification
     from pulsebase.probes.support.websocket_session import WebSocketSession
 
 __all__ = ["MessageExpectation", "WebsocketProbe"]

@@ -21,6 +21,7 @@ curl       HTTP transfers
 For one:
 
 http       what an answer must be
+ssh        the exchange of keys
 libpq      a connection to PostgreSQL that can be dropped at any moment
 redis_connection, websocket_session  the same for Redis and for WebSockets
 plugin_process, perfdata  programs of others, ended in time, and what they measured

@@ -22,7 +22,7 @@ from redis.exceptions import (
 )
 
 from pulsebase.probes.support.faults import kind_of
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     import socket

@@ -24,8 +24,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from pulsebase.probes.support.network import NetworkTarget
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.connecting import NetworkTarget
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     import ssl
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pulsebase.probes.support.faults import ErrorKind
-    from pulsebase.probes.support.network import Journey
-    from pulsebase.probes.support.wire import Wire
+    from pulsebase.probes.support.network.connecting import Journey
+    from pulsebase.probes.support.network.wire import Wire
 
 __all__ = ["LARGEST_MESSAGE", "RefusedUpgradeError", "WebSocketSession", "open_websocket"]
 

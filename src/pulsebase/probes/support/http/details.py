@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pulsebase.probes.support.certificates import PresentedCertificate, read_certificate
 from pulsebase.probes.support.faults import excerpt
+from pulsebase.probes.support.network.certificates import PresentedCertificate, read_certificate
 
 if TYPE_CHECKING:
     from datetime import datetime

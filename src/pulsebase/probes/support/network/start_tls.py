@@ -5,18 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
-from pulsebase.probes.support.certificates import read_certificate, why_refused
 from pulsebase.probes.support.faults import excerpt, fault
-from pulsebase.probes.support.tls_contexts import TlsContexts
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.certificates import read_certificate, why_refused
+from pulsebase.probes.support.network.tls_contexts import TlsContexts
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
     import ssl
 
-    from pulsebase.probes.support.certificates import PresentedCertificate
-    from pulsebase.probes.support.network import Journey, NetworkTarget
-    from pulsebase.probes.support.tls_contexts import TlsFiles
-    from pulsebase.probes.support.wire import Wire
+    from pulsebase.probes.support.network.certificates import PresentedCertificate
+    from pulsebase.probes.support.network.connecting import Journey, NetworkTarget
+    from pulsebase.probes.support.network.tls_contexts import TlsFiles
+    from pulsebase.probes.support.network.wire import Wire
 
 __all__ = ["Starttls", "ask_for_tls", "explain_refusal", "note_tls"]
 

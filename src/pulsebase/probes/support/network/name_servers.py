@@ -18,14 +18,14 @@ import dns.message
 import dns.resolver
 
 from pulsebase.probes.support.faults import fault
+from pulsebase.probes.support.network.wire import ServiceError
 from pulsebase.probes.support.outcome import UnknownHealthError
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pulsebase.probes.support.name_lookup import Address
-    from pulsebase.probes.support.network import Journey, NetworkTarget, Verdict
+    from pulsebase.probes.support.network.connecting import Journey, NetworkTarget, Verdict
+    from pulsebase.probes.support.network.name_lookup import Address
 
 __all__ = ["Answer", "Protocol", "ask_servers", "system_servers"]
 

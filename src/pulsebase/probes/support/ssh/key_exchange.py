@@ -22,19 +22,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pulsebase.probes.support.faults import excerpt
-from pulsebase.probes.support.ssh_packets import (
+from pulsebase.probes.support.network.wire import ServiceError
+from pulsebase.probes.support.ssh.packets import (
     Fields,
     as_integer,
     as_string,
     read_message,
     send_message,
 )
-from pulsebase.probes.support.wire import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pulsebase.probes.support.wire import Wire
+    from pulsebase.probes.support.network.wire import Wire
 
 __all__ = ["OUR_BANNER", "exchange_keys"]
 

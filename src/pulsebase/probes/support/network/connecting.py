@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.certificates import why_refused
 from pulsebase.probes.support.faults import OWN_ERRNOS, fault, kind_of
 from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem
 from pulsebase.probes.support.latency import LatencyLimits
-from pulsebase.probes.support.name_lookup import NameLookup, literal_address
+from pulsebase.probes.support.network.certificates import why_refused
+from pulsebase.probes.support.network.name_lookup import NameLookup, literal_address
+from pulsebase.probes.support.network.wire import ServiceError, Wire
 from pulsebase.probes.support.outcome import Outcome, Status, UnknownHealthError
-from pulsebase.probes.support.wire import ServiceError, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from pulsebase.probes.support.name_lookup import Address
+    from pulsebase.probes.support.network.name_lookup import Address
     from pulsebase.probes.support.outcome import Look
 
 __all__ = ["IpVersion", "Journey", "NetworkTarget", "Verdict", "server_name_problem", "travel"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pulsebase.probes.support.faults import excerpt
-from pulsebase.probes.support.wire import ServiceError
+from pulsebase.probes.support.network.wire import ServiceError
 
 if TYPE_CHECKING:
-    from pulsebase.probes.support.wire import Wire
+    from pulsebase.probes.support.network.wire import Wire
 
 __all__ = ["Fields", "as_integer", "as_string", "read_banner", "read_message", "send_message"]
 
