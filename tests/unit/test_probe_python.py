@@ -88,6 +88,13 @@ async def test_an_outcome_is_taken_as_it_is() -> None:
     )
 
 
+async def test_details_that_are_nested_without_end_are_cut() -> None:
+    outcome = await look_once(of_shop("odd", number=list(shop_health.ODD).index("deep")))
+    assert outcome.status == "down"
+    assert "failed" not in outcome.details
+    assert "(too large)" in repr(outcome.details)
+
+
 @pytest.mark.parametrize(
     ("kind", "got"),
     [
@@ -101,8 +108,7 @@ async def test_an_outcome_is_taken_as_it_is() -> None:
         ("list", "ValueError: the status of the mapping is a list"),
         ("key", "ValueError: the mapping has the unknown key detials"),
         ("details", "TypeError: the details of the mapping are the text 'x'"),
-        ("object", "TypeError: Object of type object is not JSON serializable"),
-        ("deep", "RecursionError"),
+        ("object", "TypeError: probe details hold plain JSON values, not object"),
         ("huge", "ValueError: Exceeds the limit"),
         ("latency", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
         ("flag", "ValueError: the latency_ms of the mapping is no whole number from 0 on"),
