@@ -25,7 +25,8 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     """Logs configured as JSON lines; calling it gives the lines written since the last call."""
     root = logging.getLogger()
     before = (root.level, list(root.handlers))
-    levels = {name: logging.getLogger(name).level for name in ("pulsebase", "httpx", "psycopg")}
+    names = ("pulsebase", "pulsebase.transports", "httpx", "psycopg")
+    levels = {name: logging.getLogger(name).level for name in names}
 
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -41,11 +42,11 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
 
 def test_ours_and_the_libraries_records_have_one_form(logged: Lines) -> None:
     bind_correlation_id("abc")
-    logging.getLogger("pulsebase.transports").info("attempt %d failed", 1)
+    logging.getLogger("pulsebase.monitor").info("watching %d services", 1)
     logging.getLogger("httpx").warning("strange answer")
     ours, theirs = logged()
-    assert ours["event"] == "attempt 1 failed"
-    assert (ours["level"], ours["logger"]) == ("info", "pulsebase.transports")
+    assert ours["event"] == "watching 1 services"
+    assert (ours["level"], ours["logger"]) == ("info", "pulsebase.monitor")
     assert set(ours) == set(theirs)
     assert ours["correlation_id"] == theirs["correlation_id"] == "abc"
 
@@ -54,6 +55,16 @@ def test_httpx_does_not_tell_of_every_url(logged: Lines) -> None:
     logging.getLogger("httpx").info("HTTP Request: GET https://x")
     logging.getLogger("psycopg.pool").warning("error connecting in 'pool-1'")
     assert logged() == []
+
+
+def test_calls_that_are_repeated_are_told_only_when_asked_for(logged: Lines) -> None:
+    transports = logging.getLogger("pulsebase.transports")
+    transports.info("attempt %d failed", 1)
+    assert logged() == [], "an outage must not fill the log of a monitor"
+    configure_logs(logging.DEBUG, Redactor(()), verbose=True, json_lines=True)
+    transports.info("attempt %d failed", 1)
+    (line,) = logged()
+    assert line["event"] == "attempt 1 failed"
 
 
 def test_no_part_of_a_record_gives_a_secret_away(logged: Lines) -> None:

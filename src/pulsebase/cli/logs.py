@@ -37,6 +37,10 @@ _THIRD_PARTIES: Final = {
     "asyncio": logging.ERROR,
 }
 
+# A repeated call is told at INFO, three lines for each that fails: through an outage that would be
+# thousands a day, and whoever called says what came of it.
+_REPEATED_CALLS: Final = "pulsebase.transports"
+
 _log = logging.getLogger("pulsebase.cli")
 
 
@@ -56,6 +60,7 @@ def configure_logs(
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("pulsebase").setLevel(level)
+    logging.getLogger(_REPEATED_CALLS).setLevel(level if verbose else max(level, logging.WARNING))
     for name, quietest in _THIRD_PARTIES.items():
         logging.getLogger(name).setLevel(min(quietest, logging.WARNING) if verbose else quietest)
     logging.captureWarnings(capture=True)
