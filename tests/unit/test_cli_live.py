@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,18 @@ def test_a_small_table_shows_every_service_by_name() -> None:
     assert [line.split()[:2] for line in lines[1:3]] == [["a", "healthy"], ["b", "healthy"]]
     assert "1,234 ms" in lines[1]
     assert lines[-2] == "2 services: 2 healthy"
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("xterm", True), ("dumb", False), ("unknown", False)])
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, kind: str, drawn: bool
+) -> None:
+    """On one that cannot, the table would appear only at the very end."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("TERM", kind)
+    assert live.draws() is drawn
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])

@@ -223,5 +223,5 @@ def _change(seen: Sighting) -> str:
 
 
 def draws() -> bool:
-    """Whether there is a terminal to draw on."""
-    return sys.stdout.isatty()
+    """Whether there is a terminal to draw on: one that can take back what it has shown."""
+    return sys.stdout.isatty() and not console().is_dumb_terminal
