@@ -148,7 +148,8 @@ def test_without_a_folder_a_check_still_works(
     server.stop()
     lost = check(configuration, server.url())
     assert lost.code == 3
-    assert lost.err.strip().endswith("; lost: 3 checks")
+    end = "? lost: 3 checks; set spool under [monitor] to a folder that can be written"
+    assert lost.err.strip().endswith(end)
 
 
 def test_without_a_home_a_check_still_works(

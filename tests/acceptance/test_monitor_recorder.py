@@ -297,3 +297,18 @@ async def test_the_probes_are_not_held_up_by_a_replay(database: str, tmp_path: P
     ordered = sorted(lags)
     assert ordered[int(len(ordered) * 0.9)] < 0.1
     assert len(stored_ids(database)) == 60_000
+
+
+async def test_where_no_file_serves_it_says_that_checks_wait_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And names no folder where nobody would find them."""
+    (tmp_path / "file").touch()
+    with caplog.at_level("INFO", "pulsebase.monitor"):
+        async with connect_async(NOWHERE) as connection:
+            recorder = Recorder(connection, spool=a_spool(tmp_path / "file" / "spool"))
+            recorder.start()
+            recorder.put(*checks(1))
+            await wait_until_async(lambda: "checks go to" in caplog.text, "it is told")
+            assert await recorder.stop(within_seconds=0) == 1
+    assert "checks go to memory" in caplog.text

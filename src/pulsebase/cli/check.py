@@ -119,9 +119,11 @@ async def _record(
     extent = "not everything" if recorder.recorded else "nothing"
     reason = trouble or recorder.trouble or "there was not enough time"
     rest = (
-        f"lost: {_counted(lost)}" if lost else f"kept for the next check or run: {_counted(kept)}"
+        f"lost: {_counted(lost)}; set spool under [monitor] to a folder that can be written"
+        if lost
+        else f"kept for the next check or run: {_counted(kept)}"
     )
-    return f"{extent} was recorded: {reason}; {rest}"
+    return f"{extent} was recorded: {reason}{' ' if reason.endswith('?') else '; '}{rest}"
 
 
 def _counted(checks: int) -> str:

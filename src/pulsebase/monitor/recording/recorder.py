@@ -327,7 +327,8 @@ class Recorder:
 
     def _tell_kept(self) -> None:
         if not self._keeping:
-            log.info("the database does not answer in time; checks go to %s", self._spool.place)
+            place = self._spool.place if self._spool.on_disk else "memory"
+            log.info("the database does not answer in time; checks go to %s", place)
             self._keeping = True
         if self._crowded_out > self._told_dropped and not self._dropping:
             log.warning("the spool is full: checks are dropped until the database is back")
