@@ -6,13 +6,13 @@ It knows no HTTP beyond the end of a request's head, so that it can break every 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 import subprocess
 from shutil import which
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from tests.support.raw_server import RawServer
 from tests.support.requirement import require
 
 if TYPE_CHECKING:
@@ -23,54 +23,30 @@ if TYPE_CHECKING:
     Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 
 
-class LyingServer:
+class LyingServer(RawServer):
     """Serves one behaviour and remembers what it was asked, one entry for each connection."""
 
     def __init__(
         self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, patient: bool = True
     ) -> None:
-        self._behaviour = behaviour
-        self._tls = tls
+        super().__init__(self._answer, tls=tls)
+        self._scheme = "https" if tls else "http"
+        self._lie = behaviour
         # One who is not answers to the first byte of a TLS handshake.
         self._patient = patient
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[bytes] = []
         self.asked = asyncio.Event()
-        self.port = 0
 
     @property
     def url(self) -> str:
         """The address of its root."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/"
+        return f"{self._scheme}://127.0.0.1:{self.port}/"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        broken = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
-        with contextlib.suppress(*broken):
-            request = await reader.readuntil(b"\r\n\r\n" if self._patient else b"\x16")
-            self.requests.append(request)
-            self.asked.set()
-            await self._behaviour(reader, writer, request)
-            await writer.drain()
-        writer.close()
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n" if self._patient else b"\x16")
+        self.requests.append(request)
+        self.asked.set()
+        await self._lie(reader, writer, request)
 
 
 def says(answer: bytes) -> Behaviour:

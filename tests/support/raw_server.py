@@ -40,7 +40,9 @@ class RawServer:
         return len(self._tasks)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._serve, self._host, 0, ssl=self._tls, backlog=1024
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -58,7 +60,7 @@ class RawServer:
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, EOFError):
                 await self._behaviour(reader, writer)
                 await writer.drain()
         except asyncio.CancelledError:  # what is still to be sent would keep it open

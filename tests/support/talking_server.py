@@ -3,60 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from tests.support.raw_server import RawServer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
 
-    Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+    from tests.support.lying_server import Behaviour
 
 __all__ = ["TalkingServer", "echoes", "plays", "trickles"]
 
 
-class TalkingServer:
+class TalkingServer(RawServer):
     """Serves one behaviour of `lying_server` at once, without waiting to be asked."""
 
     def __init__(self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None) -> None:
-        self._behaviour = behaviour
-        self._tls = tls
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(self._talk, tls=tls)
+        self._words = behaviour
         self.asked = asyncio.Event()
-        self.connections = 0
-        self.port = 0
 
-    @property
-    def open_connections(self) -> int:
-        """How many clients are still there."""
-        return len(self._tasks)
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1024
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked.set()
-        with contextlib.suppress(OSError, EOFError, asyncio.CancelledError):
-            await self._behaviour(reader, writer, b"")
-            await writer.drain()
-        writer.close()
+        await self._words(reader, writer, b"")
 
 
 def trickles(text: bytes, *, pause_seconds: float = 0.02) -> Behaviour:

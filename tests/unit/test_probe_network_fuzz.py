@@ -17,7 +17,7 @@ from tests.support.talking_server import TalkingServer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.talking_server import Behaviour
+    from tests.support.lying_server import Behaviour
 
 KINDS: dict[str, dict[str, Any]] = {
     "tcp": {"expect_contains": "never said"},

@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until_async
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.talking_server import Behaviour
+    from tests.support.lying_server import Behaviour
 
 USER, PASSWORD = "monitor@shop.example", "canary-4f9c2d71b6"
 ENCODED = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()

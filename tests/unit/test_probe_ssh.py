@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until_async
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.talking_server import Behaviour
+    from tests.support.lying_server import Behaviour
 
 BANNER = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 ANOTHER = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"

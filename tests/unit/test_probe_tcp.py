@@ -28,7 +28,7 @@ from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from pulsebase.probes.support.network.name_lookup import Address
-    from tests.support.talking_server import Behaviour
+    from tests.support.lying_server import Behaviour
 
 CANARY = "canary-4f9c2d71b6"
 

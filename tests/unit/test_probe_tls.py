@@ -30,7 +30,7 @@ from tests.support.talking_server import TalkingServer, plays, trickles
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.talking_server import Behaviour
+    from tests.support.lying_server import Behaviour
 
 HANDSHAKE = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"
 DETAILS = {"version", "cipher", "subject", "issuer", "names", "not_after", "days_left"}
