@@ -312,3 +312,20 @@ async def test_where_no_file_serves_it_says_that_checks_wait_in_memory(
             await wait_until_async(lambda: "checks go to" in caplog.text, "it is told")
             assert await recorder.stop(within_seconds=0) == 1
     assert "checks go to memory" in caplog.text
+
+
+async def test_a_single_check_is_told_of_as_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a log says of one is what people say of one."""
+    with caplog.at_level("INFO", "pulsebase.monitor"):
+        async with connect_async(NOWHERE) as connection:
+            recorder = Recorder(connection, spool=a_spool(tmp_path))
+            recorder.start()
+            recorder.put(*checks(1))
+            await wait_until_async(lambda: recorder.failures > 0, "the database is away")
+            await recorder.stop(within_seconds=0)
+        spool = a_spool(tmp_path)
+        await spool.close()
+    assert "cannot record, 1 check waiting: " in caplog.text
+    assert f"1 check of earlier runs waiting in {tmp_path}" in caplog.text

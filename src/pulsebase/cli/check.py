@@ -100,6 +100,7 @@ async def _record(
     trouble: str | None,
 ) -> str | None:
     """Record what earlier runs kept, then the checks; with trouble ahead, keep them at once."""
+    from pulsebase.monitor.counted import counted
     from pulsebase.monitor.recording.recorder import Recorder
     from pulsebase.monitor.recording.spool import open_spool
 
@@ -113,21 +114,17 @@ async def _record(
     lost = await recorder.stop(within_seconds=_RECORD_SECONDS)
     kept = spool.on_disk
     if earlier and not kept:
-        tell(f"recorded as well, kept by earlier runs: {_counted(earlier)}")
+        tell(f"recorded as well, kept by earlier runs: {counted(earlier, 'check')}")
     if not kept and not lost:
         return None
     extent = "not everything" if recorder.recorded else "nothing"
     reason = trouble or recorder.trouble or "there was not enough time"
     rest = (
-        f"lost: {_counted(lost)}; set spool under [monitor] to a folder that can be written"
+        f"lost: {counted(lost, 'check')}; set spool under [monitor] to a folder that can be written"
         if lost
-        else f"kept for the next check or run: {_counted(kept)}"
+        else f"kept for the next check or run: {counted(kept, 'check')}"
     )
     return f"{extent} was recorded: {reason}{' ' if reason.endswith('?') else '; '}{rest}"
-
-
-def _counted(checks: int) -> str:
-    return "1 check" if checks == 1 else f"{checks} checks"
 
 
 def _show(looks: Looks) -> None:

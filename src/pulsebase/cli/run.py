@@ -52,8 +52,10 @@ def run(path: Path) -> None:
     _collect_rarely()
     left = asyncio.run(_run(path, configuration, target))
     if left:
+        from pulsebase.monitor.counted import counted
+
         message = (
-            f"{left} checks are lost: the database is away, and no file could keep them;"
+            f"lost {counted(left, 'check')}: the database is away, and no file could keep more;"
             " set spool under [monitor] to a folder that can be written"
         )
         raise PulsebaseError(message)

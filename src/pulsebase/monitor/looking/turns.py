@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pulsebase.correlation import bind_correlation_id_when_needed
 from pulsebase.monitor.clocks import steady_seconds
+from pulsebase.monitor.counted import counted
 from pulsebase.monitor.looking.concurrency import Admission
 from pulsebase.monitor.looking.schedule import Schedule, Turn
 from pulsebase.monitor.rarely import Rarely
@@ -224,8 +225,8 @@ class Turns:
             return
         if self._rarely.times("late"):
             log.warning(
-                "%d turns began over a second late, the latest after %.1f s; %d wait; %s",
-                self.late - self._late_before,
+                "%s began over a second late, the latest after %.1f s; %d waiting; %s",
+                counted(self.late - self._late_before, "turn"),
                 self._latest_seconds,
                 self.waiting,
                 "raise concurrency or host_concurrency"

@@ -29,6 +29,7 @@ from pulsebase.errors import (
     UnavailableError,
 )
 from pulsebase.models.health_check import HealthCheckModel, NewHealthCheck
+from pulsebase.monitor.counted import counted
 from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recording.spool import Spool
 from pulsebase.monitor.recording.waiting import WaitingChecks
@@ -343,14 +344,14 @@ class Recorder:
             # It may be the size of the batch that the database, or a proxy before it, cannot bear.
             self._rows = max(_FEWEST_ROWS, self._rows // 2)
         level = logging.WARNING if self.failures == 1 else logging.DEBUG
-        waiting = self.waiting + self.spooled
-        log.log(level, "cannot record, %d checks wait: %s", waiting, error)
+        waiting = counted(self.waiting + self.spooled, "check")
+        log.log(level, "cannot record, %s waiting: %s", waiting, error)
 
     def _tell_success(self) -> None:
         self._rows = min(_MOST_ROWS, self._rows * 2)
         if self.failures:
-            waiting = self.waiting + self.spooled
-            log.warning("recording again; %d checks still wait", waiting)
+            waiting = counted(self.waiting + self.spooled, "check")
+            log.warning("recording again; %s still waiting", waiting)
         self.failures, self.trouble = 0, None
         if self._keeping and not self._spool.count:
             log.info("every check that was kept is in the database")
@@ -360,7 +361,8 @@ class Recorder:
     def _tell_dropped(self) -> None:
         dropped = self._crowded_out - self._told_dropped
         if dropped:
-            log.warning("%d checks are lost, since the spool was full or damaged", dropped)
+            lost = counted(dropped, "check")
+            log.warning("lost %s, since the spool was full or damaged", lost)
         self._told_dropped = self._crowded_out
         self._dropping = False
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulsebase.errors import ConfigurationError
+from pulsebase.monitor.counted import counted
 from pulsebase.monitor.recording.spool_file import KeptCheck
 from pulsebase.monitor.recording.spool_folder import SpoolFolder, folder_for
 from pulsebase.monitor.recording.spool_store import LARGEST_MEMORY_BYTES, SpoolStore
@@ -46,7 +47,8 @@ def open_spool(keys: MonitorKeys, target: Target) -> Spool:
     folder = SpoolFolder(path, target, **limits)
     spool = Spool(SpoolStore(folder, adopted=_adopted(folder), **limits), place=str(path))
     if spool.count:
-        log.info("%d checks of earlier runs wait in %s", spool.count, spool.place)
+        waiting = counted(spool.count, "check")
+        log.info("%s of earlier runs waiting in %s", waiting, spool.place)
     return spool
 
 

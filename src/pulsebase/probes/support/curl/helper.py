@@ -143,7 +143,7 @@ class CurlHelper:
         """It is gone, whatever the reason: what was under way says nothing of the services."""
         self._end()
         lost, self._under_way = self._under_way, {}
-        log.warning("the process that performs transfers has ended; %d looks are lost", len(lost))
+        log.warning("the process that performs transfers has ended; looks lost: %d", len(lost))
         for answered in lost.values():
             if not answered.done():
                 answered.set_exception(UnknownHealthError(_LOST))
