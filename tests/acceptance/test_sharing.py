@@ -356,7 +356,7 @@ async def _owned(sharing: Sharing, names: list[str]) -> int:
 
 
 async def _longest_stall_seconds() -> float:
-    """The most that the loop computed without looking up, in CPU time: a busy machine is no stall."""
+    """The most that the loop computed in one go, in CPU time: a busy machine is no stall."""
     longest = 0.0
     try:
         while True:
