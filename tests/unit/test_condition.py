@@ -123,3 +123,12 @@ async def test_looks_that_all_come_back_without_an_answer_are_trouble(parts: Par
     parts.saw("unknown", "down")
     assert parts.condition.trouble() is None
     assert parts.condition.trouble() is None
+
+
+async def test_a_monitor_that_only_awaits_first_reports_is_well(parts: Parts) -> None:
+    """Else its dead man's switch would raise an alarm until the first job is due."""
+    awaited = Sighting(
+        service_name="a", status="unknown", checked_at=datetime.now(UTC), is_awaited=True
+    )
+    parts.condition.saw(awaited)
+    assert parts.condition.trouble() is None

@@ -13,7 +13,7 @@ import pytest
 
 from pulsebase.monitor.configuration import MonitorKeys, Service
 from pulsebase.monitor.looking.prober import Prober
-from pulsebase.probes import Look, Outcome, ProbeTools, UnknownHealthError
+from pulsebase.probes import Look, NothingYetError, Outcome, ProbeTools, UnknownHealthError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,6 +90,13 @@ class CannotLook(Kind):
         raise UnknownHealthError(message)
 
 
+class HasNothingYet(Kind):
+    async def probe(self, look: Look) -> Outcome:
+        del look
+        message = "the first report is due tomorrow"
+        raise NothingYetError(message)
+
+
 @pytest.fixture
 async def prober() -> AsyncIterator[Prober]:
     async with ProbeTools() as tools, Prober(tools) as opened:
@@ -158,6 +165,16 @@ async def test_that_we_could_not_look_is_told_once_and_is_no_mistake(
         assert sighting.why == "there is no network here; plug it in"
     assert prober.broken == 0
     assert len(caplog.records) == 1
+
+
+async def test_what_has_nothing_to_show_yet_is_awaited_and_not_worth_a_line(
+    prober: Prober, caplog: pytest.LogCaptureFixture
+) -> None:
+    sighting, check = await look(prober, HasNothingYet())
+    assert (sighting.status, sighting.is_awaited, check) == ("unknown", True, None)
+    failed, _ = await look(prober, CannotLook())
+    assert not failed.is_awaited
+    assert "tomorrow" not in caplog.text
 
 
 async def test_a_look_that_is_given_up_ends_at_once_and_is_not_broken(prober: Prober) -> None:

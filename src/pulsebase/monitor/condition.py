@@ -45,8 +45,8 @@ class Condition:
         self._told_nothing = 0
 
     def saw(self, sighting: Sighting) -> None:
-        """A look ended."""
-        if sighting.status == "unknown":
+        """A look ended; that a first report is awaited is as good an answer as any."""
+        if sighting.status == "unknown" and not sighting.is_awaited:
             self._told_nothing += 1
         else:
             self._told_something += 1

@@ -21,7 +21,8 @@ class Sighting:
     """The newest look at a service. `why` is a sentence, empty for a healthy one.
 
     `checked_at` may be long ago, where a job reported it; `seen_at_seconds` is the steady clock of
-    the look itself, by which one sighting is newer than another.
+    the look itself, by which one sighting is newer than another. With `is_awaited` it is unknown
+    only since there is nothing to see yet, and nothing is wrong.
     """
 
     service_name: str
@@ -29,6 +30,7 @@ class Sighting:
     checked_at: datetime
     latency_ms: int | None = None
     why: str = ""
+    is_awaited: bool = False
     seen_at_seconds: float = field(default_factory=time.monotonic, compare=False, repr=False)
 
 

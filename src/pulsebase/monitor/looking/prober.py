@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -61,7 +62,7 @@ class Prober:
             check = None if outcome.already_recorded else self._check_of(service, outcome)
             sighting = _sighting_of(service, outcome)
         except NothingYetError as error:
-            return _unknown(service, str(error)), None
+            return replace(_unknown(service, str(error)), is_awaited=True), None
         except UnknownHealthError as error:
             self._tell_unknown(service, str(error))
             return _unknown(service, str(error)), None
