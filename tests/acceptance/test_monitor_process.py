@@ -129,6 +129,21 @@ def test_check_of_an_unknown_name_suggests_the_nearest(database: str, config: Pa
     assert count(database) == 0
 
 
+def test_check_of_an_unknown_name_names_a_screenful_of_many(tmp_path: Path) -> None:
+    """Of 1,000 services, twenty."""
+    config = tmp_path / "pulsebase.toml"
+    config.write_text(
+        "".join(
+            f'[[services]]\nname = "service-{number}"\nurl = "http://127.0.0.1:9/"\n'
+            for number in range(1000)
+        )
+    )
+    finished = run("postgresql://127.0.0.1:9/nobody", "check", "-c", str(config), "zzz")
+    assert finished.returncode == 3
+    assert "there are: service-0, service-1, " in finished.stderr
+    assert "service-19 and 980 more" in finished.stderr
+
+
 def test_check_without_a_database_shows_what_it_saw_and_says_unknown(config: Path) -> None:
     """Healthy but not recorded is 3; the reason is one line."""
     url = "postgresql://127.0.0.1:9/nobody"

@@ -36,3 +36,9 @@ def test_what_has_a_port_or_is_no_host_is_refused(host: str) -> None:
 def test_a_port_that_cannot_be_is_refused(port: int) -> None:
     [problem] = port_problem(port)
     assert "1 to 65535" in str(problem)
+
+
+def test_a_port_within_an_address_is_called_its_port() -> None:
+    """Or one would think that the address should be a number."""
+    [problem] = port_problem(99_999, "url")
+    assert str(problem).startswith("url must be an address whose port is a whole number from 1 to")

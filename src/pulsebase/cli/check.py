@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,7 +29,7 @@ from pulsebase.cli.watching import (
 from pulsebase.errors import PulsebaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from pulsebase.connection import AsyncConnection
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     Looks = list[tuple[Sighting, NewHealthCheck | None]]
 
 _RECORD_SECONDS = 30.0
+_MOST_NAMES_LISTED = 20
 
 
 @click.command(cls=HealthCommand)
@@ -70,10 +72,17 @@ def _chosen(configuration: Configuration, names: Sequence[str]) -> list[Service]
     for name in names:
         if name not in by_name:
             near = difflib.get_close_matches(name, by_name, n=1)
-            advice = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(by_name)}"
+            advice = f'did you mean "{near[0]}"?' if near else f"there are: {_listed(by_name)}"
             msg = f'the configuration file has no service "{name}"; {advice}'
             raise click.UsageError(msg)
     return [by_name[name] for name in dict.fromkeys(names)] or list(by_name.values())
+
+
+def _listed(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _MOST_NAMES_LISTED
+    shown = ", ".join(islice(names, _MOST_NAMES_LISTED))
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 async def _check(

@@ -63,9 +63,11 @@ def _is_ipv6_address(text: str) -> bool:
 
 
 def port_problem(port: int, field: str = "port") -> Iterable[InvalidValueError]:
-    """What is wrong with a port."""
+    """What is wrong with a port, which is a field of its own or a part of another one."""
     if not 0 < port <= _HIGHEST_PORT:
-        yield InvalidValueError(field, port, f"a whole number from 1 to {_HIGHEST_PORT}")
+        rule = f"a whole number from 1 to {_HIGHEST_PORT}"
+        bound = rule if field == "port" else f"an address whose port is {rule}"
+        yield InvalidValueError(field, port, bound)
 
 
 def text_problem(text: str | None, field: str) -> Iterable[InvalidValueError]:
