@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Most tests wait, for a turn or an outage: three at a time suit two cores.
-WORKERS ?= 3
+# Most tests wait, for a turn or an outage: two at a time suit two cores.
+WORKERS ?= 2
 
 BIN := .venv/bin
 READY := .venv/.ready

@@ -383,7 +383,9 @@ def test_a_rolling_reload_of_the_file(database: str, target: str, tmp_path: Path
         found = fleet.probers(since, until)
         assert {len(who) for who in found.values()} == {1}
         assert {found[f"service-{number}"][0] for number in range(100, 120)} == {"a", "b"}
-        assert fleet.longest_gap_seconds(began, until) < SHORT.interval_seconds + 1
+        assert (
+            fleet.longest_gap_seconds(began, until) < SHORT.interval_seconds + 1.5
+        )  # a turn that is left out makes it twice as long
 
 
 def test_while_the_database_is_away_each_keeps_its_share(target: str, tmp_path: Path) -> None:

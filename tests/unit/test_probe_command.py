@@ -196,7 +196,7 @@ async def test_a_hanging_plugin_ends_in_time_with_all_that_it_started(tmp_path: 
     assert outcome.latency_ms is None
     assert outcome.details["error"]["kind"] == "timeout"
     assert outcome.details["output"] == "hello"
-    assert elapsed_seconds < 3
+    assert elapsed_seconds < 8
     for process_id in map(int, pids.read_text().split()):
         wait_until_gone(process_id)
 
@@ -204,7 +204,7 @@ async def test_a_hanging_plugin_ends_in_time_with_all_that_it_started(tmp_path: 
 async def test_a_plugin_that_will_not_be_told_is_killed() -> None:
     outcome, elapsed_seconds = await timed(sh("trap '' TERM; while :; do sleep 0.1; done"), 1.0)
     assert outcome.details["error"]["kind"] == "timeout"
-    assert elapsed_seconds < 3
+    assert elapsed_seconds < 8
 
 
 async def test_a_plugin_is_asked_to_end_before_it_is_killed(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ async def test_a_child_that_keeps_the_pipe_open_delays_nothing(tmp_path: Path) -
     pid = tmp_path / "pid"
     outcome, elapsed_seconds = await timed(sh(f"sleep 61 & echo $! > {pid}; echo fine"), 10)
     assert (outcome.status, outcome.details["output"]) == ("healthy", "fine")
-    assert elapsed_seconds < 5
+    assert elapsed_seconds < 8
     wait_until_gone(int(pid.read_text()))
 
 
@@ -236,7 +236,7 @@ async def test_a_daemon_that_keeps_the_pipe_open_delays_nothing(tmp_path: Path) 
     try:
         outcome, elapsed_seconds = await timed(python(program), 10)
         assert outcome.details["output"] == "started"
-        assert elapsed_seconds < 5
+        assert elapsed_seconds < 8
     finally:
         os.kill(wait_until(lambda: int(pid.read_text() or 0), "it is there"), signal.SIGKILL)
 
@@ -270,7 +270,7 @@ async def test_much_output_is_read_and_its_first_line_kept() -> None:
 async def test_any_output_makes_a_check(program: str) -> None:
     outcome, elapsed_seconds = await timed(python(program), 10)
     assert outcome.status == "healthy"
-    assert elapsed_seconds < 5
+    assert elapsed_seconds < 8
 
 
 async def test_a_look_that_is_given_up_leaves_nothing_running(tmp_path: Path) -> None:

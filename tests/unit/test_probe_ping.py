@@ -180,7 +180,7 @@ print(time.monotonic() - started)
         "message": "no whole answer within the timeout",
     }
     assert details["packets"] == {"sent": 3, "received": 0, "loss_percent": 100}
-    assert 0.8 < float(took_seconds) < 2
+    assert 0.8 < float(took_seconds) < 6
 
 
 def test_some_losses_are_healthy_degraded_or_down_as_the_keys_say() -> None:

@@ -185,7 +185,7 @@ async def test_every_lie_has_its_kind_in_time_and_in_bounded_memory(
         took_seconds = time.monotonic() - started
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert took_seconds < 2
+    assert took_seconds < 6
     assert peak < 4 * 1024 * 1024
     assert outcome.status == "down"
     assert outcome.latency_ms is None

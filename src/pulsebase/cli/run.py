@@ -80,14 +80,15 @@ async def _run(path: Path, configuration: Configuration, target: Target) -> int:
 
     async with open_door(target) as connection:
         trouble = await make_ready(connection, target)
-        tell(f"{path}: {_watched(configuration)}; recording to {target}")
-        if trouble:
-            tell(f"not recording yet: {trouble}")
         spool = open_spool(configuration.monitor, target)
         monitor = Monitor(configuration, connection, spool=spool)
         reloading = Reloading(path, configuration, environ=os.environ, apply=monitor.reload)
         hangup = _hangup(monitor.stop, reloading.reload_now)
         with stop_on_signals(monitor.stop, at_hangup=hangup):
+            # Only now: whoever reads this may send signals, and they are heeded.
+            tell(f"{path}: {_watched(configuration)}; recording to {target}")
+            if trouble:
+                tell(f"not recording yet: {trouble}")
             async with in_background(reloading.run(), name="reload"):
                 return await show_while_running(monitor, f"recording to {target}; Ctrl-C ends")
 
