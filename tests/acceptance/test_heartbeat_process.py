@@ -18,6 +18,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.support.requirement import require
+from tests.support.server_process import scratch_folder
 from tests.support.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "watch-a-cron-job.md"
@@ -70,6 +71,14 @@ def configuration(tmp_path: Path) -> Path:
     path = tmp_path / "pulsebase.toml"
     path.write_text(WATCHED)
     return path
+
+
+def test_the_first_check_on_a_new_embedded_database_awaits_a_report(configuration: Path) -> None:
+    """It has to be made, started and migrated first, which takes longer than a look may."""
+    with scratch_folder("heartbeat") as folder:
+        told = pulsebase(f"embedded://{folder}/data", "check", "--config", configuration)
+    assert told.returncode == 3
+    assert "no report yet" in told.stdout
 
 
 def test_check_tells_a_report_from_a_silence(database: str, configuration: Path) -> None:

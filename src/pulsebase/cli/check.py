@@ -92,12 +92,14 @@ async def _check(
     from pulsebase.monitor.monitor import check_once
 
     async with open_door(target) as connection:
-        looks = await check_once(services, keys=keys, connection=connection)
-        checks = [check for _, check in looks if check]
+        # First, since heartbeats read what jobs have reported: the embedded server may have to be
+        # made and started for that, and takes longer than a look may.
         try:
             trouble = await make_ready(connection, target)
         except PulsebaseError as error:
             trouble = str(error)
+        looks = await check_once(services, keys=keys, connection=connection)
+        checks = [check for _, check in looks if check]
         return looks, await _record(connection, checks, keys, target, trouble)
 
 
