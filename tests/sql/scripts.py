@@ -10,7 +10,12 @@ import psycopg
 __all__ = ["OURS", "SEED", "apply", "one", "rows"]
 
 SEED = ("service_health_checks", "alert_events")  # the tables of 012, which others rely on
-OURS = (*SEED, "monitors")
+ALERTING = (
+    *("monitored_services", "alert_policies", "service_states", "alert_silences"),
+    *("alert_silence_periods", "alert_acts", "alert_channels", "alert_routes"),
+    *("alert_deliveries", "alert_messages", "alert_message_attempts"),
+)
+OURS = (*SEED, "monitors", *ALERTING)
 
 
 def apply(url: str, *numbers: str) -> None:

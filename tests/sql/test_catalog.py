@@ -96,6 +96,9 @@ ADDED_INDEXES = {
     },
     "alert_events": {
         "idx_alert_events_service_created": "btree (service_name, created_at, id)",
+        "idx_alert_events_one_active": (
+            "btree (service_name, alert_type) WHERE (status = 'active'::text)"
+        ),
     },
 }
 FUNCTION_NAMES = {

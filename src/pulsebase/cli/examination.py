@@ -29,10 +29,10 @@ __all__ = ["database_findings", "failure"]
 
 _OLDEST_MAJOR: Final = 15
 _NEWEST_MAJOR: Final = 18
-_TABLES: Final = ("service_health_checks", "alert_events", "monitors")
 _ANYBODYS_KEYS: Final = ("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY", "SUPABASE_KEY")
 _NOBODY: Final = UUID(int=0)
-_FUNCTION: Final = re.compile(r"create or replace function public\.(\w+)")
+_FUNCTION: Final = re.compile(r"create (?:or replace )?function public\.(\w+)")
+_TABLE: Final = re.compile(r"create table if not exists public\.(\w+)")
 _OK: Final = 200
 _WHERE_IS_IT: Final = "start the server, or correct the host and port in the URL"
 
@@ -59,10 +59,7 @@ select
         order by 1
     )
 from pg_catalog.pg_class as c
-where c.oid in (
-    to_regclass('public.service_health_checks'), to_regclass('public.alert_events'),
-    to_regclass('public.monitors')
-)
+where c.relnamespace = 'public'::regnamespace and c.relname = any(%s)
 order by 1
 """
 _EXECUTORS: Final = """
@@ -181,46 +178,55 @@ def _callable(connection: Connection, untold: PulsebaseError | None) -> Iterator
 
 def _access(session: psycopg.Connection[Any]) -> Iterator[Finding]:
     """Who may do what: we everything, strangers nothing."""
-    rows = session.execute(_ACCESS).fetchall()
-    for table, secured, usable, filtered, outsiders in rows:
-        yield from _table_access(table, secured=secured, usable=usable, filtered=filtered)
-        if outsiders:
-            names = ", ".join(outsiders)
-            text = f"{names} may use the table {table}"
-            yield Finding(
-                "access", "problem", text, f"execute: revoke all on public.{table} from {names}"
-            )
-    executors = [name for (name,) in session.execute(_EXECUTORS, [_functions()]).fetchall()]
+    tables = _named(_TABLE)
+    rows = session.execute(_ACCESS, [tables]).fetchall()
+    open_tables = [table for table, secured, *_ in rows if not secured]
+    unusable = [table for table, _, usable, *_ in rows if not usable]
+    filtered = [table for table, _, usable, hidden, _ in rows if usable and hidden]
+    yield from _table_access(open_tables, unusable, filtered)
+    outsiders = sorted({name for *_, names in rows for name in names})
+    if outsiders:
+        opened = _listed([table for table, *_, names in rows if names])
+        names = ", ".join(outsiders)
+        remedy = f"execute: revoke all on {opened} from {names}"
+        yield Finding("access", "problem", f"{names} may use {opened}", remedy)
+    executors = [name for (name,) in session.execute(_EXECUTORS, [_named(_FUNCTION)]).fetchall()]
     if executors:
         text = f"{', '.join(executors)} may execute pulsebase's functions"
         yield Finding("access", "problem", text, _revoke(executors))
-    elif len(rows) == len(_TABLES):
+    elif not outsiders and len(rows) == len(tables):
         yield Finding("access", "ok", "nobody but the owner and the service role")
 
 
-def _table_access(table: str, *, secured: bool, usable: bool, filtered: bool) -> Iterator[Finding]:
-    if not secured:
+def _table_access(
+    open_tables: Sequence[str], unusable: Sequence[str], filtered: Sequence[str]
+) -> Iterator[Finding]:
+    for table in open_tables:
         remedy = f"execute: alter table public.{table} enable row level security"
         yield Finding("access", "problem", f"row level security is off on {table}", remedy)
-    if not usable:
-        remedy = (
-            f"as its owner, execute: grant select, insert, update, delete on public.{table} to …"
-        )
-        yield Finding("access", "problem", f"this role may not read and write {table}", remedy)
-    elif filtered:
-        text = f"row level security hides the rows of {table} from this role"
+    if unusable:
+        grant = f"grant select, insert, update, delete on {_listed(unusable)} to …"
+        text = f"this role may not read and write {_listed(unusable)}"
+        yield Finding("access", "problem", text, f"as their owner, execute: {grant}")
+    if filtered:
+        text = f"row level security hides the rows of {_listed(filtered)} from this role"
         yield Finding("access", "problem", text, "connect as the tables' owner or as service_role")
 
 
-def _functions() -> list[str]:
+def _listed(tables: Sequence[str]) -> str:
+    return ", ".join(f"public.{table}" for table in tables)
+
+
+def _named(pattern: re.Pattern[str]) -> list[str]:
+    """What the packaged migrations make, by the names in them."""
     from pulsebase.migrations import packaged
 
-    return sorted({name for file in packaged().files for name in _FUNCTION.findall(file.text)})
+    return sorted({name for file in packaged().files for name in pattern.findall(file.text)})
 
 
 def _revoke(roles: Sequence[str]) -> str:
     return (
-        "execute for each function of 013_create_model_functions.sql and 014_create_monitors.sql: "
+        "execute for each function of the packaged migrations (pulsebase db export writes them): "
         f"revoke all on function … from public, {', '.join(roles)}"
     )
 
@@ -248,7 +254,7 @@ def _over_https(
 
 def _strangers(transport: PostgrestTransport, target: Target) -> Iterator[Finding]:
     """What somebody without the service key can read; and the clock of the server that tells it."""
-    answers = {table: _asked_by_a_stranger(transport, table, target) for table in _TABLES}
+    answers = {table: _asked_by_a_stranger(transport, table, target) for table in _named(_TABLE)}
     ours = datetime.now(UTC)
     for table, answer in answers.items():
         if answer is None or answer.status_code != _OK:
@@ -260,7 +266,7 @@ def _strangers(transport: PostgrestTransport, target: Target) -> Iterator[Findin
         else:
             text = f"{table} can be read without the service key"
             yield Finding("access", "problem", text, remedy)
-    last = answers[_TABLES[-1]]
+    *_, last = answers.values()
     if last is None:
         return
     if all(answer is not None and answer.status_code != _OK for answer in answers.values()):
