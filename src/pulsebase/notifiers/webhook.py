@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping  # noqa: TC003 -- pydantic resolves the fields at run time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from pulsebase.durations import Duration  # noqa: TC001 -- pydantic resolves the fields at run time
+from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
 from pulsebase.notifiers.support.addresses import is_public_address
+from pulsebase.notifiers.support.cleaning import one_line
 from pulsebase.notifiers.support.fields import CLOSED, refuse, timeout_problem
-from pulsebase.notifiers.support.redaction import HIDDEN
-from pulsebase.notifiers.support.signature import secret_problem
-from pulsebase.notifiers.support.texts import MessageTexts
+from pulsebase.notifiers.support.outcome import DeliveryFailedError, DeliveryRefusedError
+from pulsebase.notifiers.support.payload import encoded_body
+from pulsebase.notifiers.support.redaction import HIDDEN, redact, secrets_in_url
+from pulsebase.notifiers.support.retry_after import retry_after_seconds
+from pulsebase.notifiers.support.signature import secret_problem, signature_headers
+from pulsebase.notifiers.support.texts import Limits, MessageTexts
+from pulsebase.notifiers.support.threads import in_thread
+from pulsebase.notifiers.support.transfer import Answer, Post, TransferError, post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +54,18 @@ _OUR_HEADERS: Final = frozenset(
 )
 _HIGHEST_PORT: Final = 65_535
 
+# Room for the thread to tell what happened when all the time was used.
+_GRACE_SECONDS: Final = 1.0
+_LIMITS: Final = Limits(title=250, body=32_768)
+_LONGEST_EXCERPT: Final = 200
+_DELIVERED: Final = range(200, 300)
+_REDIRECTED: Final = range(300, 400)
+# What is for good. Anything outside, 5xx above all, may be otherwise in a moment; so may these.
+_JUDGED: Final = range(300, 500)
+_TEMPORARY: Final = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookNotifier(MessageTexts):
@@ -63,8 +85,72 @@ class WebhookNotifier(MessageTexts):
         refuse(self._problems())
 
     async def send(self, message: Message) -> None:
-        """POST it once, redirects included."""
-        raise NotImplementedError
+        """POST it once, redirects included; any answer of 2xx means that it has arrived."""
+        given_up = Event()
+        seconds = self.timeout.total_seconds()
+        try:
+            answer = await in_thread(
+                partial(self._post, message, given_up),
+                timeout_seconds=seconds + _GRACE_SECONDS,
+            )
+        except TimeoutError:
+            reason = f"no whole answer within {format_duration(self.timeout)}"
+            raise DeliveryFailedError(reason) from None
+        except TransferError as error:
+            reason = self._shown(str(error))
+            raise (DeliveryRefusedError if error.is_final else DeliveryFailedError)(
+                reason
+            ) from None
+        finally:
+            given_up.set()
+        self._judge(answer)
+
+    def _post(self, message: Message, given_up: Event) -> Answer:
+        begun = time.monotonic()
+        what = self._request(message)
+        return post(
+            what,
+            timeout_seconds=self.timeout.total_seconds() - (time.monotonic() - begun),
+            allows=_anything if self.allow_private_addresses else is_public_address,
+            given_up=given_up,
+        )
+
+    def _request(self, message: Message) -> Post:
+        facts = self.facts_in(message)
+        texts = self.texts_of(message, facts, form="text", limits=_LIMITS)
+        body = encoded_body(message, facts, texts)
+        message_id = str(message.id)
+        headers = {
+            "User-Agent": "pulsebase",
+            "Content-Type": "application/json",
+            "Idempotency-Key": message_id,
+        }
+        if self.secret is not None:
+            headers |= signature_headers(message_id, int(time.time()), body, self.secret)
+        return Post(
+            url=self.url,
+            headers=headers,
+            own_headers=self.headers,
+            body=body,
+            ca_file=self.ca_file,
+        )
+
+    def _judge(self, answer: Answer) -> None:
+        status = answer.status
+        if status in _DELIVERED:
+            return
+        reason = f"the receiver answered {status}{_phrase(status)}"
+        if said := self._shown(answer.body.decode("utf-8", "replace")):
+            reason += f": {said}"
+        if status in _TEMPORARY or status not in _JUDGED:
+            raise DeliveryFailedError(reason, retry_after_seconds(answer.headers))
+        if status in _REDIRECTED:
+            reason = f"{reason}; redirects are followed by 307 and 308 only, so set the new URL"
+        raise DeliveryRefusedError(reason)
+
+    def _shown(self, text: str) -> str:
+        secrets = (*secrets_in_url(self.url), self.secret or "", *_values(self.headers))
+        return one_line(redact(text, secrets), longest=_LONGEST_EXCERPT)
 
     def _problems(self) -> Iterator[InvalidValueError]:
         if not _is_web_url(self.url):
@@ -82,6 +168,23 @@ class WebhookNotifier(MessageTexts):
         yield from secret_problem(self.secret)
         yield from timeout_problem(self.timeout)
         yield from self.text_problems()
+
+
+def _anything(_: str) -> bool:
+    return True
+
+
+def _values(headers: Mapping[str, str]) -> Iterator[str]:
+    for value in headers.values():
+        yield value.strip()
+        yield value.strip().partition(" ")[2]
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return ""
 
 
 def _is_web_url(url: str) -> bool:

@@ -25,4 +25,5 @@ payload    the body, and its schema
 signature  who sent it, and when
 transfer   one POST, within bounds, to addresses that are allowed
 addresses  which addresses are anybody's
+retry_after  when to come back
 """
