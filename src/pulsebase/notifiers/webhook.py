@@ -58,6 +58,8 @@ _HIGHEST_PORT: Final = 65_535
 _GRACE_SECONDS: Final = 1.0
 _LIMITS: Final = Limits(title=250, body=32_768)
 _LONGEST_EXCERPT: Final = 200
+# What is sent of a digest to a receiver that takes no more.
+_FEW_NOTICES: Final = 100
 _DELIVERED: Final = range(200, 300)
 _REDIRECTED: Final = range(300, 400)
 # What is for good. Anything outside, 5xx above all, may be otherwise in a moment; so may these.
@@ -106,34 +108,40 @@ class WebhookNotifier(MessageTexts):
         self._judge(answer)
 
     def _post(self, message: Message, given_up: Event) -> Answer:
-        begun = time.monotonic()
-        what = self._request(message)
+        deadline = time.monotonic() + self.timeout.total_seconds()
+        facts = self.facts_in(message)
+        texts = self.texts_of(message, facts, form="text", limits=_LIMITS)
+        body = encoded_body(message, facts, texts)
+        answer = self._post_body(message, body, deadline, given_up)
+        if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(facts) > _FEW_NOTICES:
+            # When everything is down at once is no time to say nothing.
+            body = encoded_body(message, facts, texts, most_notices=_FEW_NOTICES)
+            answer = self._post_body(message, body, deadline, given_up)
+        return answer
+
+    def _post_body(self, message: Message, body: bytes, deadline: float, given_up: Event) -> Answer:
         return post(
-            what,
-            timeout_seconds=self.timeout.total_seconds() - (time.monotonic() - begun),
+            Post(
+                url=self.url,
+                headers=self._headers(str(message.id), body),
+                own_headers=self.headers,
+                body=body,
+                ca_file=self.ca_file,
+            ),
+            timeout_seconds=deadline - time.monotonic(),
             allows=_anything if self.allow_private_addresses else is_public_address,
             given_up=given_up,
         )
 
-    def _request(self, message: Message) -> Post:
-        facts = self.facts_in(message)
-        texts = self.texts_of(message, facts, form="text", limits=_LIMITS)
-        body = encoded_body(message, facts, texts)
-        message_id = str(message.id)
+    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
         headers = {
             "User-Agent": "pulsebase",
             "Content-Type": "application/json",
             "Idempotency-Key": message_id,
         }
-        if self.secret is not None:
-            headers |= signature_headers(message_id, int(time.time()), body, self.secret)
-        return Post(
-            url=self.url,
-            headers=headers,
-            own_headers=self.headers,
-            body=body,
-            ca_file=self.ca_file,
-        )
+        if self.secret is None:
+            return headers
+        return headers | signature_headers(message_id, int(time.time()), body, self.secret)
 
     def _judge(self, answer: Answer) -> None:
         status = answer.status

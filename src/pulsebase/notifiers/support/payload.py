@@ -110,10 +110,15 @@ class WebhookBody:
     """The whole message for people, in plain text."""
     notices: list[WebhookNotice]
     """Everything that the message says: one thing, or many that came together."""
+    notices_left_out: int
+    """How many more there were; above 0 only after the receiver called the whole too large."""
 
 
-def encoded_body(message: Message, facts: Sequence[Facts], texts: Texts) -> bytes:
-    """The bytes of the body."""
+def encoded_body(
+    message: Message, facts: Sequence[Facts], texts: Texts, *, most_notices: int | None = None
+) -> bytes:
+    """The bytes of the body, with all notices or with the first of them."""
+    notices = message.notices[:most_notices]
     body = WebhookBody(
         version=1,
         message_id=message.id,
@@ -121,7 +126,8 @@ def encoded_body(message: Message, facts: Sequence[Facts], texts: Texts) -> byte
         created_at=message.created_at,
         title=texts.title,
         text=texts.body,
-        notices=_notices(message.notices, facts),
+        notices=_notices(notices, facts[: len(notices)]),
+        notices_left_out=len(message.notices) - len(notices),
     )
     return _adapter().dump_json(body)
 

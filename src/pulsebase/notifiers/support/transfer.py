@@ -32,8 +32,6 @@ _MOST_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({307, 308})
 _WEB_ONLY: Final = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# Where trying again is no use: what is asked for is no URL, or not to be spoken.
-_FINAL: Final = frozenset({pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL})
 _ADDRESS_ADVICE: Final = (
     "is no public address; if it is meant, set allow_private_addresses = true for this channel"
 )
@@ -103,7 +101,7 @@ class _Exchange:
     head: list[bytes] = field(default_factory=list[bytes])
     body: bytearray = field(default_factory=bytearray)
     refused: list[str] = field(default_factory=list[str])
-    opened: int = 0
+    sockets: list[socket.socket] = field(default_factory=list[socket.socket])
 
     def perform(
         self, url: str, headers: Mapping[str, str], what: Post, timeout_seconds: float
@@ -119,6 +117,9 @@ class _Exchange:
         finally:
             status = curl.getinfo(pycurl.RESPONSE_CODE)
             curl.close()
+            # libcurl works with a copy of each, and this one would keep the connection.
+            for one in self.sockets:
+                one.close()
         if not self._has_ended_head():
             message = "the connection was closed before the end of the answer's headers"
             raise TransferError(message)
@@ -159,8 +160,8 @@ class _Exchange:
         if family not in {socket.AF_INET, socket.AF_INET6} or not self.allows(place[0]):
             self.refused.append(str(place[0]))
             return pycurl.SOCKET_BAD
-        self.opened += 1
-        return socket.socket(family, kind, protocol)
+        self.sockets.append(socket.socket(family, kind, protocol))
+        return self.sockets[-1]
 
     def _note(self, line: bytes) -> None:
         if line.startswith(b"HTTP/"):
@@ -177,11 +178,13 @@ class _Exchange:
 
     def _failure(self, error: pycurl.error) -> TransferError:
         code, message = (*error.args, "", "")[:2]
-        if self.refused and not self.opened:
+        if self.refused and not self.sockets:
             return TransferError(f"{self.refused[0]} {_ADDRESS_ADVICE}", is_final=True)
         if code == pycurl.E_ABORTED_BY_CALLBACK:
             return TransferError("the attempt was given up")
-        return TransferError(message or f"libcurl's error {code}", is_final=code in _FINAL)
+        return TransferError(
+            message or f"libcurl's error {code}", is_final=code == pycurl.E_URL_MALFORMAT
+        )
 
 
 def _lines(headers: Mapping[str, str]) -> list[bytes]:
