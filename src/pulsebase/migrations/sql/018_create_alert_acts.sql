@@ -347,9 +347,14 @@ begin
     update public.alert_events as resolving
     set status = 'resolved',
         resolved_at = resolve_alert_event.resolved_at,
-        details = public.details_resolved_by_person(
-            resolving.details, resolving.created_at, resolve_alert_event.resolved_at, actor, note
-        )
+        -- An application's own event, resolved by nobody in particular, keeps the details it has.
+        details = case
+            when incident_id is null and actor is null then resolving.details
+            else public.details_resolved_by_person(
+                resolving.details, resolving.created_at, resolve_alert_event.resolved_at, actor,
+                note
+            )
+        end
     where resolving.id = event.id
         and resolving.created_at = event.created_at
     returning resolving.* into event;
