@@ -1302,12 +1302,12 @@ begin
                     'event_status', coalesce(event.status, 'resolved'),
                     'event_created_at', coalesce(event.created_at, delivery.created_at),
                     'resolved_at', event.resolved_at,
-                    'details', coalesce(event.details, '{}'),
+                    'details', event.details,
                     'held_by', delivery.held_by,
                     'held_since', delivery.held_since,
                     'released_at', delivery.released_at,
                     'created_at', delivery.created_at,
-                    'service_status', coalesce(state.status, 'healthy'),
+                    'service_status', state.status,
                     'flapping_since', state.flapping_since
                 )
                 order by delivery.created_at, delivery.id
