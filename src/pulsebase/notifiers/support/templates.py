@@ -36,6 +36,7 @@ _MOST_ROUNDS: Final = 10_000
 _PADDING: Final = frozenset(
     {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"}
 )
+_PADDING_FILTERS: Final = ("batch", "center", "format", "indent", "slice", "tojson")
 
 
 class TemplateFailedError(Exception):
@@ -43,7 +44,7 @@ class TemplateFailedError(Exception):
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "%"})
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Multiply numbers; a text or a list times a number could fill the memory."""
@@ -51,6 +52,10 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             message = f'"{operator}" is for numbers in a template, and not for powers'
             raise SecurityError(message)
         return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Any:  # noqa: ARG002 -- Jinja's signature
+        """No guarded `format`, which pads as well: it is no safe attribute, as the others."""
+        return None
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may use it."""
@@ -64,13 +69,17 @@ def template_problem(template: str | None, field: str) -> Iterable[InvalidValueE
         return
     environment = _environment("text")
     try:
-        named = meta.find_undeclared_variables(environment.parse(template))
+        parsed = environment.parse(template)
+        named = meta.find_undeclared_variables(parsed)
+        refers = any(True for _ in meta.find_referenced_templates(parsed))
         environment.from_string(template)  # finds filters that are not there
     except TemplateError as error:
         yield InvalidValueError(field, template, f"a Jinja template ({error.message})")
     except RecursionError:
         yield InvalidValueError(field, template, "a Jinja template of reasonable depth")
     else:
+        if refers:
+            yield InvalidValueError(field, template, "one template, without include and import")
         if unknown := sorted(named - VARIABLES - set(environment.globals)):
             bound = f"a template that names nothing but {', '.join(sorted(VARIABLES))}"
             yield InvalidValueError(field, unknown[0], bound)
@@ -113,7 +122,8 @@ def _environment(form: Format) -> _Sandbox:
         finalize=finalize if form == "markdown" else None,
     )
     environment.globals["range"] = _bounded_range
-    del environment.filters["center"]
+    for name in _PADDING_FILTERS:
+        del environment.filters[name]
     del environment.globals["lipsum"]
     return environment
 
