@@ -123,7 +123,7 @@ class RouteHours:
             fields.whole_number("days", day, 1, 7)
         try:
             ZoneInfo(self.zone)
-        except (ValueError, OSError, TypeError):
+        except (KeyError, ValueError, OSError, TypeError):
             field = "zone"
             raise InvalidValueError(field, self.zone, "a time zone such as Europe/Berlin") from None
 
