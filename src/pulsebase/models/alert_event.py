@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from pulsebase.connection import Call, Pages, Steps
 from pulsebase.errors import NotFoundError
 from pulsebase.models import fields
+from pulsebase.models.alert_act import new_act
 from pulsebase.models.batches import delete_in_batches
 from pulsebase.transports.request import JsonText, Request
 from pulsebase.verbs import operation, procedure, stream
@@ -157,17 +158,65 @@ class AlertEventModel:
 
     @operation
     @staticmethod
-    def resolve(id: UUID | str, *, resolved_at: datetime | None = None) -> Call[AlertEvent]:  # noqa: A002 -- the column's name
-        """Resolve an active event and return its row; one that is resolved stays as it is.
+    def resolve(
+        id: UUID | str,  # noqa: A002 -- the column's name
+        *,
+        resolved_at: datetime | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> Call[AlertEvent]:
+        """Resolve an active event by hand and return its row; one that is resolved stays as it is.
 
-        `resolved_at` is now, by the database's clock, unless it is given. Raises NotFoundError
-        when there is no event with this id.
+        `resolved_at` is now, by the database's clock, unless it is given. No recovery is written;
+        a service that goes on failing opens anew by its policy. Raises NotFoundError when there
+        is no event with this id.
         """
         arguments: dict[str, str | int | JsonText | None] = {
             "id": fields.identifier(id),
             "resolved_at": fields.optional(fields.past_instant, "resolved_at", resolved_at),
+            **new_act(by, note),
         }
         return Call(Request("resolve_alert_event", arguments), lambda row: _found(row, id))
+
+    @operation
+    @staticmethod
+    def acknowledge(
+        id: UUID | str,  # noqa: A002 -- the column's name
+        *,
+        by: str,
+        note: str | None = None,
+        until: datetime | None = None,
+    ) -> Call[AlertEvent]:
+        """Say that somebody has seen an active event; its reminders and escalations wait.
+
+        Until it is resolved, withdrawn, or `until`, which must be in the future. Returns the
+        event; one that is resolved is not acknowledged. Raises NotFoundError when there is no
+        event with this id.
+        """
+        arguments: dict[str, str | int | JsonText | None] = {
+            "id": fields.identifier(id),
+            "until": fields.optional(fields.instant, "until", until),
+            **new_act(fields.service_name(by, "by"), note),
+        }
+        return Call(Request("acknowledge_alert_event", arguments), lambda row: _found(row, id))
+
+    @operation
+    @staticmethod
+    def unacknowledge(
+        id: UUID | str,  # noqa: A002 -- the column's name
+        *,
+        by: str,
+        note: str | None = None,
+    ) -> Call[AlertEvent]:
+        """Withdraw the acknowledgement of an active event, if there is one; returns the event.
+
+        Raises NotFoundError when there is no event with this id.
+        """
+        arguments: dict[str, str | int | JsonText | None] = {
+            "id": fields.identifier(id),
+            **new_act(fields.service_name(by, "by"), note),
+        }
+        return Call(Request("unacknowledge_alert_event", arguments), lambda row: _found(row, id))
 
     @procedure
     @staticmethod
