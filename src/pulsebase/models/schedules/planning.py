@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pulsebase.models.schedules.cron import CronSchedule
 from pulsebase.models.schedules.weekly import WeeklySchedule
+from pulsebase.transports.request import JsonText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,18 @@ class Plan:
 
     periods: tuple[Period, ...]
     planned_until: datetime
+
+    def periods_json(self, *, after: datetime) -> JsonText:
+        """The periods that are not over then, as the database is told of them."""
+        return JsonText(
+            json.dumps(
+                [
+                    {"starts_at": each.starts_at.isoformat(), "ends_at": each.ends_at.isoformat()}
+                    for each in self.periods
+                    if each.ends_at > after
+                ]
+            )
+        )
 
 
 def plan(
