@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pulsebase.connection import Call
-from pulsebase.errors import InvalidValueError
+from pulsebase.errors import InvalidValueError, NotFoundError
 from pulsebase.models import fields
+from pulsebase.models.alert_act import new_act, note_text
 from pulsebase.models.alert_event import ALERT_TYPES
 from pulsebase.transports.request import JsonText, Request
 from pulsebase.verbs import operation
@@ -230,6 +231,42 @@ class AlertChannelModel:
     def find_all() -> Call[list[AlertChannel]]:
         """All channels, by name, also those that are not published any more."""
         return Call(Request("find_alert_channels"), fields.rows(_row))
+
+    @operation
+    @staticmethod
+    def enable(name: str, *, by: str, note: str | None = None) -> Call[AlertChannel]:
+        """Send to a disabled channel again, what it is owed first; returns the channel.
+
+        Raises NotFoundError when there is no channel with this name.
+        """
+        arguments: dict[str, str | int | JsonText | None] = {
+            "name": fields.service_name(name, "name"),
+            **new_act(fields.service_name(by, "by"), note),
+        }
+        return Call(Request("enable_alert_channel", arguments), lambda row: _found(row, name))
+
+    @operation
+    @staticmethod
+    def disable(name: str, *, by: str, reason: str | None = None) -> Call[AlertChannel]:
+        """Send nothing to a channel until it is enabled; what it is owed waits. Returns it.
+
+        Raises NotFoundError when there is no channel with this name.
+        """
+        act = new_act(fields.service_name(by, "by"), None)
+        arguments: dict[str, str | int | JsonText | None] = {
+            "name": fields.service_name(name, "name"),
+            "actor": act["actor"],
+            "reason": fields.optional(note_text, "reason", reason),
+            "act_id": act["act_id"],
+        }
+        return Call(Request("disable_alert_channel", arguments), lambda row: _found(row, name))
+
+
+def _found(row: Any, name: str) -> AlertChannel:
+    if row is None:
+        msg = f"there is no channel with the name {name}"
+        raise NotFoundError(msg)
+    return _row(row)
 
 
 def _array(given: Iterable[NewAlertChannel] | Iterable[NewAlertRoute]) -> JsonText:

@@ -15,6 +15,7 @@ from uuid import UUID
 from pulsebase.connection import Call, Pages, Steps
 from pulsebase.errors import InvalidValueError, NotFoundError
 from pulsebase.models import fields
+from pulsebase.models.alert_act import new_act
 from pulsebase.models.alert_delivery import (
     claimed_delivery,
     optional_instant,
@@ -239,6 +240,25 @@ class AlertMessageModel:
 
     @operation
     @staticmethod
+    def replay(
+        id: UUID | str,  # noqa: A002 -- the column's name
+        *,
+        by: str,
+        note: str | None = None,
+    ) -> Call[AlertMessage]:
+        """Send a message again that is `dead`, under the same id; any other stays as it is.
+
+        It is tried for as long as a new one. Raises NotFoundError when there is no message with
+        this id.
+        """
+        arguments: dict[str, str | int | JsonText | None] = {
+            "id": fields.identifier(id),
+            **new_act(fields.service_name(by, "by"), note),
+        }
+        return Call(Request("replay_alert_message", arguments), lambda row: _found(row, id))
+
+    @operation
+    @staticmethod
     def find_by_id(id: UUID | str) -> Call[AlertMessageStory | None]:  # noqa: A002 -- the column's name
         """The message with its attempts and what it tells, or None."""
         request = Request("find_alert_message", {"id": fields.identifier(id)})
@@ -329,7 +349,7 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:2000]
 
 
-def _found(row: Any, sought: UUID) -> AlertMessage:
+def _found(row: Any, sought: UUID | str) -> AlertMessage:
     if row is None:
         msg = f"there is no alert message with the id {sought}"
         raise NotFoundError(msg)

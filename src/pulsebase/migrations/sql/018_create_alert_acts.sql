@@ -936,11 +936,20 @@ begin
             planned_until timestamptz
         )
         where not exists (
-            select
-            from public.alert_silences as known
-            where known.name = given.name
-                and known.lifted_at is null
-        )
+                select
+                from public.alert_silences as known
+                where known.name = given.name
+                    and known.lifted_at is null
+            )
+            -- What was long ago and is still in the file is not made again with every start.
+            and (
+                given.schedule is not null
+                or exists (
+                    select
+                    from jsonb_to_recordset(given.periods) as period (ends_at timestamptz)
+                    where coalesce(period.ends_at, 'infinity') > clock_timestamp()
+                )
+            )
     loop
         perform public.create_alert_silence(
             wanted.id, wanted.matcher, 'maintenance', wanted.name, wanted.schedule, wanted.note,
@@ -983,9 +992,9 @@ begin
         perform public.write_alert_act(act_id, 'enable_channel', actor, note, channel => name);
     end if;
     return (
-        select to_jsonb(channel)
-        from public.alert_channels as channel
-        where channel.name = enable_alert_channel.name
+        select channel
+        from jsonb_array_elements(public.find_alert_channels()) as channel
+        where channel ->> 'name' = enable_alert_channel.name
     );
 end
 $function$;
@@ -1020,9 +1029,9 @@ begin
         perform public.write_alert_act(act_id, 'disable_channel', actor, reason, channel => name);
     end if;
     return (
-        select to_jsonb(channel)
-        from public.alert_channels as channel
-        where channel.name = disable_alert_channel.name
+        select channel
+        from jsonb_array_elements(public.find_alert_channels()) as channel
+        where channel ->> 'name' = disable_alert_channel.name
     );
 end
 $function$;
@@ -1058,7 +1067,8 @@ begin
         )),
         finished_at = null,
         leased_by = null,
-        leased_until = null
+        leased_until = null,
+        awaits_reminders = false
     where replaying.id = replay_alert_message.id
         and replaying.status = 'dead'
         and not exists (select from public.alert_acts as known where known.id = act_id)
