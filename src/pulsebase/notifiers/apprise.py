@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -13,12 +14,12 @@ from apprise import Apprise, AppriseAsset, NotifyType
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
 from pulsebase.notifiers.support.apprise_log import overheard
-from pulsebase.notifiers.support.cleaning import one_line
+from pulsebase.notifiers.support.cleaning import one_line, shortened_bytes
 from pulsebase.notifiers.support.fields import CLOSED, refuse, timeout_problem
 from pulsebase.notifiers.support.outcome import DeliveryFailedError
 from pulsebase.notifiers.support.redaction import HIDDEN, redact, secrets_in_url
 from pulsebase.notifiers.support.styles import style_of
-from pulsebase.notifiers.support.texts import Limits, MessageTexts
+from pulsebase.notifiers.support.texts import Limits, MessageTexts, Texts
 from pulsebase.notifiers.support.threads import in_thread
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pulsebase.notifiers.support.facts import Facts
     from pulsebase.notifiers.support.message import Message
     from pulsebase.notifiers.support.styles import Format
-    from pulsebase.notifiers.support.texts import Texts
 
 __all__ = ["AppriseNotifier"]
 
@@ -37,6 +37,8 @@ _URL_RULE: Final = "a URL that Apprise understands, such as mailto://… or slac
 _WEB_SCHEMES: Final = frozenset({"http", "https"})
 _LONGEST_REASON: Final = 500
 _LONGEST_TITLE: Final = 250
+# In bytes, since a subject that is not plain ASCII triples, and mail has lines of 998.
+_LARGEST_TITLE: Final = 250
 # Where not even that much is left for the message itself, it goes without its reference.
 _SHORTEST_BODY: Final = 100
 _BETWEEN: Final = "\n\n"
@@ -131,7 +133,8 @@ class AppriseNotifier(MessageTexts):
         limits = Limits(longest_title, left if ends else max(room, 1))
         texts = self.texts_of(message, facts, form=form, limits=limits)
         if has_title:
-            return texts._replace(body=_BETWEEN.join((texts.body, *ends)))
+            title = shortened_bytes(texts.title, _LARGEST_TITLE)
+            return Texts(title, _BETWEEN.join((texts.body, *ends)))
         # The default text says it all; a title of the configuration's own goes before it.
         own = style.paragraphs([style.strong(style.escape(texts.title))])
         begins = [own] if self.title is not None else []
@@ -164,9 +167,21 @@ class AppriseNotifier(MessageTexts):
             return _service(self.url) is not None
 
 
+@cache
+def _load_services() -> None:
+    """Let Apprise import all of its services, some of which use what Python has deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        Apprise.instantiate("json://localhost")
+
+
 def _service(url: str) -> NotifyBase | None:
-    # Not in its own threads, where nobody would hear what it says.
-    asset = AppriseAsset(async_mode=False, app_id="pulsebase", app_desc="pulsebase")
+    _load_services()
+    # All of it in our thread, and without a time limit of Apprise's own: its threads are few and
+    # everybody's, so that some services that hang would hold up all others, and our process's end.
+    asset = AppriseAsset(
+        async_mode=False, service_timeout=0, app_id="pulsebase", app_desc="pulsebase"
+    )
     return Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["overheard"]
 
+_APPRISE: Final = "apprise"
+# By which Apprise sends nearly everything; where an application logs all of it, URLs with it.
+_HTTP_CLIENT: Final = "urllib3.connectionpool"
 _MOST_LINES: Final = 5
 # Of what is for debugging, the causes; the rest is payload and settings.
 _CAUSE: Final = re.compile(r"\b(?:Exception|Response Details)\b")
@@ -40,7 +43,10 @@ class _Ear(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record goes on to the application's log."""
         if (lines := self.lines.get()) is None:
-            return record.levelno >= logging.getLogger().getEffectiveLevel()
+            level = logging.getLogger().getEffectiveLevel()
+            return record.name != _APPRISE or record.levelno >= level
+        if record.name != _APPRISE:
+            return False
         text = record.getMessage()
         is_worth_it = record.levelno >= logging.WARNING or _CAUSE.search(text)
         if is_worth_it and text not in lines and len(lines) < _MOST_LINES:
@@ -52,7 +58,7 @@ class _Ear(logging.Filter):
 def _ear() -> _Ear:
     # Once for the process: the level of a logger is everybody's, and cannot be one sender's.
     ear = _Ear()
-    logger = logging.getLogger("apprise")
-    logger.setLevel(logging.DEBUG)
-    logger.addFilter(ear)
+    logging.getLogger(_APPRISE).setLevel(logging.DEBUG)
+    for name in (_APPRISE, _HTTP_CLIENT):
+        logging.getLogger(name).addFilter(ear)
     return ear

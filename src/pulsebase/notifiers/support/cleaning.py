@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["one_line", "shortened"]
+__all__ = ["one_line", "shortened", "shortened_bytes"]
 
 _BREAKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 # Lone surrogates, which cannot be sent, and what is not seen but turns or hides what is.
@@ -31,3 +31,11 @@ def one_line(text: str, *, longest: int) -> str:
 def shortened(text: str, longest: int) -> str:
     """The text, or its beginning and an ellipsis."""
     return text if len(text) <= longest else f"{text[: max(0, longest - 1)].rstrip()}…"[:longest]
+
+
+def shortened_bytes(text: str, largest: int) -> str:
+    """The same, counted in bytes of UTF-8."""
+    encoded = text.encode()
+    if len(encoded) <= largest:
+        return text
+    return f"{encoded[: largest - len('…'.encode())].decode(errors='ignore').rstrip()}…"
