@@ -731,7 +731,12 @@ begin
             select
             from public.alert_silence_periods as period
             where period.silence_id = has_silence_periods.silence_id
-                and period.starts_at = given.starts_at
+                and (
+                    period.starts_at = given.starts_at
+                    -- From now on, until something: not an hour from now once more.
+                    or (given.starts_at is null and given.duration_seconds is null
+                        and period.starts_at <= clock_timestamp())
+                )
                 and period.ends_at is not distinct from coalesce(
                     given.ends_at, given.starts_at + make_interval(secs => given.duration_seconds)
                 )
@@ -772,13 +777,13 @@ set search_path = ''
 as $function$
 #variable_conflict use_variable
 declare
-    silence public.alert_silences;
+    silence_id uuid;
 begin
     if num_nonnulls(id, name) <> 1 then
         raise exception 'a silence is lifted by its id or by its name' using errcode = '22023';
     end if;
     -- Of several with this name the one that is not lifted, else the last that was.
-    select known.* into silence
+    select known.id into silence_id
     from public.alert_silences as known
     where known.id = coalesce(
             (select repeated.silence_id from public.alert_acts as repeated where repeated.id = act_id),
@@ -794,19 +799,12 @@ begin
     update public.alert_silences as lifting
     set lifted_at = clock_timestamp(),
         lifted_by = coalesce(actor, current_user)
-    where lifting.id = silence.id
-        and lifting.lifted_at is null
-    returning lifting.* into silence;
+    where lifting.id = silence_id
+        and lifting.lifted_at is null;
     if found then
-        perform public.write_alert_act(
-            act_id, 'lift', actor, note, silence_id => silence.id
-        );
-        return public.alert_silence_row(silence, clock_timestamp());
+        perform public.write_alert_act(act_id, 'lift', actor, note, silence_id => silence_id);
     end if;
-    select known.* into silence
-    from public.alert_silences as known
-    where known.id = silence.id;
-    return public.alert_silence_row(silence, clock_timestamp());
+    return public.find_alert_silence(silence_id);
 end
 $function$;
 
