@@ -101,13 +101,17 @@ TOLD: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ],
     ),
     "resolved by hand": (
-        {"kind": "resolved", "details": {"resolved_by": "person"}},
+        {
+            "kind": "resolved",
+            "details": {"resolved_by": "person", "actor": "anna", "note": "known for days"},
+        },
         "checkout: alert resolved by hand",
         [
             (
-                "The alert that checkout was down was resolved by hand at 2026-11-25 06:12 UTC, "
-                "after 12 min."
+                "The alert that checkout was down was resolved by hand by anna at "
+                "2026-11-25 06:12 UTC, after 12 min."
             ),
+            "Note: known for days",
             "https://status.example/checkout",
         ],
     ),

@@ -62,8 +62,9 @@ class LenientMapping(dict[str, Any]):
 class Facts:
     """One notice in words. All texts are of one line, and not yet escaped for any format.
 
-    `level` is "down" or "degraded". `lasted` is how long it had lasted when it ended, or has lasted
-    by now. What is not known is None, or empty for a text.
+    `level` is "down" or "degraded". `actor` and `note` are of whoever resolved it by hand. `lasted`
+    is how long it had lasted when it ended, or has lasted by now. What is not known is None, or
+    empty for a text.
     """
 
     topic: Topic
@@ -80,6 +81,8 @@ class Facts:
     location: str
     link: str
     resolved_by: str
+    actor: str
+    note: str
     held_by: str
     held_since: datetime | None
     flapping_since: datetime | None
@@ -125,6 +128,8 @@ def facts_of(notice: Notice, *, link: str | None, now: datetime) -> Facts:
         location=_location(details),
         link=link_of(link, notice) if link else "",
         resolved_by=resolved_by,
+        actor=_text(details.get("actor"), LONGEST_NAME) if resolved_by == "person" else "",
+        note=_text(details.get("note"), LONGEST_REASON) if resolved_by == "person" else "",
         held_by=_HELD_BY.get(notice.held_by or "", ""),
         held_since=notice.held_since,
         flapping_since=notice.flapping_since,

@@ -17,7 +17,7 @@ __all__ = ["CLOSED", "LONGEST_TIMEOUT", "InvalidFieldsError", "refuse", "timeout
 # error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
 CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
 
-# Below the lease of a message, so that nobody else sends it while it is being sent.
+# An attempt ends in good time: a message is lent to whoever sends it for twice as long.
 LONGEST_TIMEOUT: Final = timedelta(seconds=50)
 _SHORTEST_TIMEOUT: Final = timedelta(milliseconds=100)
 

@@ -152,6 +152,8 @@ def _notice(facts: Facts) -> dict[str, Any]:
         "link": facts.link,
         "text": sentence(facts),
         "resolved_by": facts.resolved_by,
+        "actor": facts.actor,
+        "note": facts.note,
         "held_by": facts.held_by,
         "sequence": facts.sequence,
         "event_id": str(facts.event_id),

@@ -51,7 +51,7 @@ _GROUPS: Final[Mapping[Topic, _Group]] = {
     "changed": _Group("changed", "has changed its status", "have changed their status"),
 }
 
-# In both, {now} is what the service is now, where that is something else.
+# In both, {now} is what the service is now, where that is something else, and {by} who did it.
 _TITLES: Final[Mapping[Topic, str]] = {
     "down": "{name} is down",
     "degraded": "{name} is degraded",
@@ -78,7 +78,7 @@ _SENTENCES: Final[Mapping[Topic, str]] = {
         "{name} is healthy again after {lasted}: it was {level} from {since} to {until}."
     ),
     "closed_by_hand": (
-        "The alert that {name} was {level} was resolved by hand at {until}, after {lasted}."
+        "The alert that {name} was {level} was resolved by hand{by} at {until}, after {lasted}."
     ),
     "changed": "{name} is no longer {level}{now}. It was {level} from {since} to {until}.",
 }
@@ -142,6 +142,7 @@ def _filled(words: str, facts: Facts) -> str:
         until=facts.until_text,
         lasted=facts.lasted_text,
         now=_now(facts),
+        by=f" by {facts.actor}" if facts.actor else "",
     )
 
 
@@ -169,6 +170,8 @@ def _parts_of_one(facts: Facts, style: Style, longest_reason: int) -> Iterator[s
     if facts.reason and longest_reason and not is_over:
         why = "Why" if facts.until is None else "It last failed with"
         yield style.escape(f"{why}: {shortened(facts.reason, longest_reason)}")
+    if facts.note and longest_reason:
+        yield style.escape(f"Note: {shortened(facts.note, longest_reason)}")
     if facts.location:
         yield style.escape(f"Seen from: {facts.location}")
     if facts.held_by and facts.kind != "resolved":
