@@ -46,7 +46,9 @@ class LazyCommand:
 
 # In the order of the help page. A new command is a new line here and a module of its own.
 COMMANDS: Final[dict[str, LazyCommand]] = {
-    "demo": LazyCommand("demo", "Show it all at once: database, migrations, monitor and history."),
+    "demo": LazyCommand(
+        "demo", "Show it all at once: database, migrations, monitor, alerts and history."
+    ),
     "run": LazyCommand(
         "run", "Probe the services of the configuration file and record what is seen."
     ),
@@ -61,7 +63,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "record": LazyCommand("record", "Store one check of SERVICE and print its id."),
     "status": LazyCommand("status", "Show every service's newest check; exit by the worst status."),
     "history": LazyCommand("history", "Show the checks of SERVICE, newest first."),
-    "alerts": LazyCommand("alerts", "List and resolve alert events."),
+    "alerts": LazyCommand(
+        "alerts", "See alerts, acknowledge, resolve and silence them, and see who was told."
+    ),
     "monitors": LazyCommand(
         "monitors", "Show the monitors on this database and what each of them probes."
     ),
