@@ -453,11 +453,15 @@ begin
     elsif matcher - 'services' - 'labels' <> '{}' then
         return 'the matcher must have no keys but services and labels';
     elsif jsonb_typeof(coalesce(matcher -> 'services', '[]')) <> 'array'
-        or jsonb_path_exists(matcher, '$.services[*] ? (@.type() != "string" || @ == "")')
+        or jsonb_path_exists(
+            matcher, 'strict $.services[*] ? (@.type() != "string" || @ == "")', silent => true
+        )
         or matcher -> 'services' = '[]' then
         return 'the services of a matcher must be names or patterns, at least one';
     elsif jsonb_typeof(coalesce(matcher -> 'labels', '{}')) <> 'object'
-        or jsonb_path_exists(matcher, '$.labels.* ? (@.type() != "string")') then
+        or jsonb_path_exists(
+            matcher, 'strict $.labels.* ? (@.type() != "string")', silent => true
+        ) then
         return 'the labels of a matcher must be texts';
     end if;
     return null;
