@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Mapping  # noqa: TC003 -- pydantic resolves the fields at run time
 from dataclasses import dataclass, field
@@ -174,6 +175,8 @@ class WebhookNotifier(MessageTexts):
             elif not _HEADER_VALUE.fullmatch(value):
                 yield InvalidValueError("headers", f"{name}: …", "one line of text each")
         yield from secret_problem(self.secret)
+        if self.ca_file is not None and not _is_ca_file(self.ca_file):
+            yield InvalidValueError("ca_file", self.ca_file, "a file of certificates in PEM")
         yield from timeout_problem(self.timeout)
         yield from self.text_problems()
 
@@ -193,6 +196,14 @@ def _phrase(status: int) -> str:
         return f" ({HTTPStatus(status).phrase})"
     except ValueError:
         return ""
+
+
+def _is_ca_file(path: str) -> bool:
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_web_url(url: str) -> bool:
