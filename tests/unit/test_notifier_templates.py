@@ -57,6 +57,19 @@ def test_every_variable_and_every_part_of_a_notice_can_be_said() -> None:
     assert texts(a_message(), body=body).body.count("|") >= len(parts) + len(VARIABLES)
 
 
+def test_loops_are_all_that_jinja_makes_them() -> None:
+    """However their rounds are counted."""
+    body = (
+        "{% for one in notices if one.service != 'b' %}{{ loop.index }}/{{ loop.length }} "
+        "{{ one.service }}{% if not loop.last %}, {% endif %}{% else %}none{% endfor %}|"
+        "{% for key, value in notice.labels.items() | sort %}{{ key }}={{ value }}{% endfor %}|"
+        "{% for one in [] %}x{% else %}none{% endfor %}|"
+        "{% for level, group in notices | groupby('level') %}{{ level }}{% endfor %}"
+    )
+    message = a_message(a_notice("a"), a_notice("b"), a_notice("c"))
+    assert texts(message, body=body).body == "1/2 a, 2/2 c|team=ai|none|down"
+
+
 def test_what_a_service_does_not_have_is_empty() -> None:
     told = texts(a_message(), body="<{{ notice.labels.nobody }}{{ notice.details.nothing }}>")
     assert told.body == "<>"
@@ -122,6 +135,10 @@ FAILING = {
     "formatting": "{{ '{:10000000000}'.format(1) }}",
     "old formatting": "{{ '%10000000000d' % 1 }}",
     "a long range": "{% for x in range(1000000000) %}{% endfor %}",
+    "loops in loops": "{% for a in range(9999) %}{% for b in range(9999) %}"
+    "{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "loops over texts": "{% set t = notice.text %}{% for a in t %}{% for b in t %}{% for c in t %}"
+    "{% for d in t %}{% for e in t %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
     "an endless text": "{% for x in range(9999) %}{{ notice.text }}{% for y in range(999) %}"
     "{{ y }}{% endfor %}{% endfor %}",
     "calls itself": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",

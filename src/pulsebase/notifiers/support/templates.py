@@ -6,9 +6,10 @@ Values are escaped for the format of the channel, and none of them is ever read 
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
@@ -17,7 +18,7 @@ from pulsebase.errors import InvalidValueError
 from pulsebase.notifiers.support.styles import style_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jinja2 import Template
     from jinja2.runtime import Context
@@ -31,7 +32,11 @@ VARIABLES: Final = frozenset(
     {"channel", "default_body", "default_title", "message_id", "notice", "notices", "now"}
 )
 _LONGEST_OUTPUT: Final = 256 * 1024
-_MOST_ROUNDS: Final = 10_000
+# Of all loops of a template together, which is far less than a second.
+_MOST_ROUNDS: Final = 500_000
+_LONGEST_RANGE: Final = 10_000
+_BOUNDED: Final = "_bounded"
+_ROUNDS: Final = "_rounds"
 # Each makes a text of any length out of a number.
 _PADDING: Final = frozenset(
     {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"}
@@ -90,7 +95,7 @@ def render(template: str, variables: Mapping[str, Any], form: Format) -> str:
     parts: list[str] = []
     room = _LONGEST_OUTPUT
     try:
-        for part in _compiled(template, form).generate(**variables):
+        for part in _compiled(template, form).generate(**variables, **{_ROUNDS: count(1)}):
             parts.append(part)
             room -= len(part)
             if room < 0:
@@ -106,7 +111,12 @@ def render(template: str, variables: Mapping[str, Any], form: Format) -> str:
 
 @lru_cache(maxsize=256)
 def _compiled(template: str, form: Format) -> Template:
-    return _environment(form).from_string(template)
+    """The template, in which every loop counts its rounds."""
+    environment = _environment(form)
+    parsed = environment.parse(template)
+    for loop in parsed.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, _BOUNDED, [], [], None, None, lineno=loop.lineno)
+    return environment.from_string(parsed)
 
 
 @cache
@@ -122,6 +132,7 @@ def _environment(form: Format) -> _Sandbox:
         finalize=finalize if form == "markdown" else None,
     )
     environment.globals["range"] = _bounded_range
+    environment.filters[_BOUNDED] = _bounded
     for name in _PADDING_FILTERS:
         del environment.filters[name]
     del environment.globals["lipsum"]
@@ -130,7 +141,17 @@ def _environment(form: Format) -> _Sandbox:
 
 def _bounded_range(*bounds: int) -> range:
     found = range(*bounds)
-    if len(found) > _MOST_ROUNDS:
-        message = f"a range of more than {_MOST_ROUNDS:,}"
+    if len(found) > _LONGEST_RANGE:
+        message = f"a range of more than {_LONGEST_RANGE:,}"
         raise SecurityError(message)
     return found
+
+
+@pass_context
+def _bounded(context: Context, entries: Iterable[Any]) -> Iterator[Any]:
+    rounds = context.resolve(_ROUNDS)
+    for entry in entries:
+        if next(rounds) > _MOST_ROUNDS:
+            message = f"its loops take more than {_MOST_ROUNDS:,} rounds"
+            raise SecurityError(message)
+        yield entry
