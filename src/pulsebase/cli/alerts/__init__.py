@@ -2,9 +2,12 @@
 
 answers    the options that commands share: who acts, until when, which alert
 standing   an alert with all that quiets it
+wording    silences in words
+tables     tables with long texts in them
 listing    list
 showing    show
-acting     ack, unack, resolve, acts
+acting     ack, unack, resolve
+acts       acts
 silencing  silence, maintenance
 silences   silences, lift
 messages   deliveries, replay
@@ -15,7 +18,16 @@ from __future__ import annotations
 
 import click
 
-from pulsebase.cli.alerts import acting, channels, listing, messages, showing, silences, silencing
+from pulsebase.cli.alerts import (
+    acting,
+    acts,
+    channels,
+    listing,
+    messages,
+    showing,
+    silences,
+    silencing,
+)
 from pulsebase.cli.options import DatabaseGroup
 
 __all__ = ["alerts"]
@@ -47,7 +59,7 @@ for _command in (
     acting.acknowledge,
     acting.unacknowledge,
     acting.resolve,
-    acting.acts,
+    acts.acts,
     silencing.silence,
     silencing.maintenance,
     silences.silences,

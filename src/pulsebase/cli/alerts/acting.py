@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +11,11 @@ from pulsebase.cli.alerts.answers import (
     actor_of,
     alerts_of,
     end_of,
-    id_in,
     until_options,
 )
 from pulsebase.cli.alerts.standing import standings
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
-from pulsebase.cli.output import Column, print_json, print_line, print_table, tell
+from pulsebase.cli.output import print_json, print_line, tell
 from pulsebase.cli.text import time_text
 
 if TYPE_CHECKING:
@@ -26,23 +24,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pulsebase.cli.alerts.standing import Standing
-    from pulsebase.cli.output import Cell
     from pulsebase.connection import Connection
-    from pulsebase.models.alert_act import AlertAct
     from pulsebase.models.alert_event import AlertEvent
 
-__all__ = ["acknowledge", "act_row", "acts", "resolve", "unacknowledge"]
-
-ACT_COLUMNS: Final = (
-    Column("AT"),
-    Column("BY"),
-    Column("ACT"),
-    Column("SERVICE", rank=2),
-    Column("UNTIL", rank=3),
-    Column("NOTE", rank=1),
-    Column("CONCERNS", rank=4),
-)
-_DEFAULT_LIMIT: Final = 100
+__all__ = ["acknowledge", "resolve", "unacknowledge"]
 
 
 @click.command("ack", cls=DatabaseCommand)
@@ -130,68 +115,6 @@ def resolve(id_: UUID, by: str | None, note: str | None) -> None:
         tell(f"{_named(event)} was resolved already at {time_text(event.resolved_at)}")
     else:
         print_line(f"{_named(event)} resolved at {time_text(event.resolved_at)} by {actor}")
-
-
-@click.command("acts", cls=DatabaseCommand)
-@click.argument("reference", metavar="[SERVICE|ID]", required=False)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1, max=1_000_000_000),
-    default=_DEFAULT_LIMIT,
-    metavar="N",
-    help="At most so many, the newest (100).",
-)
-def acts(reference: str | None, limit: int) -> None:
-    """Show who did what about alerts, newest first.
-
-    Only what concerns a SERVICE, or the alert, silence or message with this ID.
-    """
-    options = current_options()
-    with options.connect() as connection:
-        found = _acts(connection, reference, limit + 1)
-    if options.json:
-        print_json({"alert_acts": found[:limit]})
-        return
-    if not found:
-        tell(f"nobody has done anything about {'alerts' if reference is None else reference}")
-        return
-    print_table(ACT_COLUMNS, [act_row(act) for act in found[:limit]])
-    if len(found) > limit:
-        tell(f"only the newest {limit:,} are shown; --limit shows more")
-
-
-def act_row(act: AlertAct) -> list[Cell]:
-    """A line of the table of acts."""
-    return [
-        time_text(act.acted_at),
-        act.actor,
-        act.act.replace("_", " "),
-        act.service_name or "",
-        time_text(act.until),
-        act.note or "",
-        _concerned(act),
-    ]
-
-
-def _concerned(act: AlertAct) -> str:
-    things = {"alert": act.event_id, "silence": act.silence_id, "message": act.message_id}
-    told = [f"{kind} {identifier}" for kind, identifier in things.items() if identifier]
-    return ", ".join([*([f"channel {act.channel}"] if act.channel else []), *told])
-
-
-def _acts(connection: Connection, reference: str | None, limit: int) -> list[AlertAct]:
-    from pulsebase.models.alert_act import AlertActModel
-
-    sought = id_in(reference) if reference else None
-    if sought is not None:
-        for pages in (
-            AlertActModel.iterate(connection, event_id=sought),
-            AlertActModel.iterate(connection, silence_id=sought),
-            AlertActModel.iterate(connection, message_id=sought),
-        ):
-            if some := list(islice(pages, limit)):
-                return some
-    return list(islice(AlertActModel.iterate(connection, service_name=reference), limit))
 
 
 def _active_of(connection: Connection, reference: str) -> list[AlertEvent]:

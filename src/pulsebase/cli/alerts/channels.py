@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pulsebase.cli.alerts.answers import act_options, actor_of, meant
+from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
-from pulsebase.cli.output import Column, print_json, print_line, print_table, status_cell, tell
+from pulsebase.cli.output import Column, print_json, print_line, status_cell, tell
 from pulsebase.cli.text import time_text
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ __all__ = ["channel_state", "channels", "disable", "enable"]
 _COLUMNS: Final = (
     Column("CHANNEL"),
     Column("STATE"),
-    Column("LAST DELIVERED", rank=1),
+    Column("LAST DELIVERED", rank=2),
     Column("WAITING", right=True, rank=3),
     Column("SENDING", right=True, rank=4),
     Column("DEAD", right=True, rank=5),
     Column("REFUSALS", right=True, rank=6),
-    Column("WHY", rank=2),
+    Column("WHY", rank=1),
 )
 _STYLES: Final = {"ready": "ok", "disabled": "problem", "gone": ""}
 _MOST_DEAD: Final = 100
@@ -69,7 +70,7 @@ def channels() -> None:
             "pulsebase run"
         )
         return
-    print_table(_COLUMNS, [_row(shown) for shown in found])
+    print_texts(_COLUMNS, [_row(shown) for shown in found], ["WHY"])
     for shown in found:
         if shown.channel.disabled_at is not None:
             tell(f"once it is mended, run: pulsebase alerts enable {shown.channel.name}")
@@ -177,5 +178,5 @@ def _row(shown: _Shown) -> list[Cell]:
 def _why(channel: AlertChannel) -> str:
     if channel.disabled_at is not None:
         reason = " ".join((channel.disabled_reason or "").split())
-        return f"since {time_text(channel.disabled_at)}: {reason}"
+        return f"{reason} (since {time_text(channel.disabled_at)})"
     return "" if channel.is_published else "not in the configuration any more"

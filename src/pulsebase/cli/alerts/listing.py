@@ -10,8 +10,9 @@ import click
 
 from pulsebase.cli.alerts.answers import usage_error
 from pulsebase.cli.alerts.standing import Standing, began_at, reason_of, standings
+from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, current_options
-from pulsebase.cli.output import Column, print_json, print_table, status_cell, tell
+from pulsebase.cli.output import Column, print_json, status_cell, tell
 from pulsebase.cli.text import age_text, shortened, time_text
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ __all__ = ["ALERT_STYLES", "list_alerts"]
 
 ALERT_STYLES: Final = {"service_down": "down", "service_degraded": "degraded", "recovery": "ok"}
 _DEFAULT_LIMIT: Final = 100
-_LONGEST_REASON: Final = 80
+_LONGEST_REASON: Final = 160
+_TEXTS: Final = ("REASON", "ACKNOWLEDGED BY", "QUIET")
 _ACTIVE: Final = (
     Column("SERVICE"),
     Column("ALERT"),
-    Column("SINCE", rank=3),
+    Column("SINCE", rank=5),
     Column("FOR", right=True, rank=2),
     Column("REASON", rank=1),
-    Column("ACKNOWLEDGED BY", rank=4),
-    Column("QUIET", rank=5),
+    Column("ACKNOWLEDGED BY", rank=3),
+    Column("QUIET", rank=4),
     Column("ID", rank=6),
 )
 _EVERY: Final = (
@@ -75,10 +77,10 @@ def list_alerts(service: str | None, limit: int, *, everything: bool) -> None:
     if options.json:
         print_json({"alert_events": [standing.document() for standing in found]})
     elif found and everything:
-        print_table(_EVERY, [_row_of_all(standing) for standing in found])
+        print_texts(_EVERY, [_row_of_all(standing) for standing in found], _TEXTS)
     elif found:
         now = datetime.now(UTC)
-        print_table(_ACTIVE, [_row(standing, now) for standing in found])
+        print_texts(_ACTIVE, [_row(standing, now) for standing in found], _TEXTS)
         _tell_what_is_left_out(found)
     else:
         of_it = f" of {service}" if service else ""

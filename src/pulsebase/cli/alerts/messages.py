@@ -11,8 +11,9 @@ import click
 
 from pulsebase.cli.alerts.answers import act_options, actor_of, usage_error
 from pulsebase.cli.alerts.standing import held_words
+from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
-from pulsebase.cli.output import Column, print_json, print_line, print_table, status_cell, tell
+from pulsebase.cli.output import Column, print_json, print_line, status_cell, tell
 from pulsebase.cli.text import shortened, time_text
 
 if TYPE_CHECKING:
@@ -41,15 +42,15 @@ _STATUSES: Final[Mapping[str, tuple[MessageStatus, ...]]] = {
     "dead": ("dead",),
 }
 _DEFAULT_LIMIT: Final = 100
-_LONGEST_WHY: Final = 120
+_LONGEST_WHY: Final = 200
 _LATE: Final = timedelta(minutes=5)
 _COLUMNS: Final = (
     Column("STATUS"),
-    Column("CHANNEL", rank=2),
+    Column("CHANNEL", rank=1),
     Column("WHAT"),
     Column("AT", rank=3),
     Column("ATTEMPTS", right=True, rank=5),
-    Column("WHY", rank=1),
+    Column("WHY", rank=2),
     Column("ID", rank=4),
 )
 
@@ -94,7 +95,7 @@ def deliveries(status: str | None, channel: str | None, limit: int) -> None:
     if not rows:
         tell(_nothing(status, channel))
         return
-    print_table(_COLUMNS, rows)
+    print_texts(_COLUMNS, rows, ["WHY"])
     if max(len(found.waiting), len(found.messages)) > limit:
         tell(f"only {limit:,} are shown; --limit shows more")
     _advise(found, limit)
@@ -229,7 +230,7 @@ def _why(message: AlertMessage) -> str:
         case "dead":
             return error
         case "pending" if message.attempts:
-            return f"again at {time_text(message.next_attempt_at)}: {error}"
+            return f"{error}; again at {time_text(message.next_attempt_at)}"
         case "sending":
             return f"until {time_text(message.leased_until)}"
         case _:

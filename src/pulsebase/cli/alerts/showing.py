@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pulsebase.cli.alerts.acting import ACT_COLUMNS, act_row
+from pulsebase.cli.alerts.acts import print_acts
 from pulsebase.cli.alerts.answers import alerts_of
 from pulsebase.cli.alerts.listing import ALERT_STYLES
 from pulsebase.cli.alerts.messages import MESSAGE_STYLES, waits_for
 from pulsebase.cli.alerts.standing import Standing, began_at, reason_of, standings
+from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, current_options
 from pulsebase.cli.output import (
     Column,
     print_json,
     print_line,
     print_styled,
-    print_table,
     status_cell,
     tell,
 )
@@ -41,7 +41,7 @@ __all__ = ["show"]
 # A digest holds thousands of deliveries; what is older is in `alerts deliveries`.
 _MOST_MESSAGES: Final = 50
 _TITLE_WIDTH: Final = len("acknowledged")
-_LONGEST_WHY: Final = 120
+_LONGEST_WHY: Final = 200
 _COLUMNS: Final = (
     Column("CHANNEL"),
     Column("TOLD"),
@@ -173,7 +173,7 @@ def _kind(kind: str, sequence: int) -> str:
 def _error(message: AlertMessage) -> str:
     error = " ".join((message.last_error or "").split())
     again = f"again at {time_text(message.next_attempt_at)}"
-    return f"{again}: {error}" if message.status == "pending" and error else error
+    return f"{error}; {again}" if message.status == "pending" and error else error
 
 
 def _print(alert: _Alert) -> None:
@@ -189,10 +189,10 @@ def _print(alert: _Alert) -> None:
             print_line(f"  {title:<{_TITLE_WIDTH}}  {text}")
     if alert.acts:
         print_line("what people did")
-        print_table(ACT_COLUMNS, [act_row(act) for act in alert.acts])
+        print_acts(alert.acts, {})
     if alert.told:
         print_line("what channels were told")
-        print_table(_COLUMNS, [_row(told) for told in alert.told])
+        print_texts(_COLUMNS, [_row(told) for told in alert.told], ["WHY"])
     else:
         tell("no channel was told, or is to be; see: pulsebase alerts channels")
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pulsebase.cli.alerts.answers import act_options, actor_of, id_in, meant
+from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.alerts.wording import matcher_words, schedule_words, silence_state, state_words
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
-from pulsebase.cli.output import Column, print_json, print_line, print_table, status_cell, tell
+from pulsebase.cli.output import Column, print_json, print_line, status_cell, tell
 from pulsebase.cli.text import time_text
 from pulsebase.errors import NotFoundError
 
@@ -27,12 +28,13 @@ _COLUMNS: Final = (
     Column("KIND", rank=4),
     Column("STATE"),
     Column("FROM", rank=3),
-    Column("UNTIL", rank=1),
+    Column("UNTIL", rank=2),
     Column("AGAIN", rank=6),
     Column("BY", rank=5),
     Column("NOTE", rank=7),
-    Column("NAME OR ID", rank=2),
+    Column("NAME OR ID", rank=1),
 )
+_TEXTS: Final = ("SERVICES", "AGAIN", "NOTE")
 _STYLES: Final = {"active": "warning", "planned": "ok"}
 
 
@@ -51,7 +53,7 @@ def silences(*, everything: bool) -> None:
     if options.json:
         print_json({"alert_silences": found})
     elif found:
-        print_table(_COLUMNS, [_row(silence) for silence in found])
+        print_texts(_COLUMNS, [_row(silence) for silence in found], _TEXTS)
     elif everything:
         tell("nothing was ever silenced")
     else:

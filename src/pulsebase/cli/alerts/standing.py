@@ -138,7 +138,7 @@ def silence_words(silence: AlertSilence) -> str:
     end = silence.ends_at
     until = f"until {time_text(end)}" if end else "until it is lifted"
     why = silence.note or silence.name
-    return f"{what} {until} by {silence.created_by}{f': {why}' if why else ''}"
+    return f"{what} by {silence.created_by}{f' ({why})' if why else ''} {until}"
 
 
 def began_at(event: AlertEvent) -> datetime:
