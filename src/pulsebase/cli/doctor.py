@@ -34,8 +34,8 @@ _TOPIC_WIDTH: Final = len("extra embedded")
 def doctor() -> int:
     """Find what is wrong with this installation and what mends it.
 
-    Looks at the installed parts, the address, the key, the server, the clocks, the migrations and
-    who may read the tables. Changes nothing.
+    Looks at the installed parts, the address, the key, the server, the clocks, the migrations, who
+    may read the tables, whether alerts open, and whether channels are told. Changes nothing.
 
     \b
     Exit codes:
@@ -58,6 +58,7 @@ def doctor() -> int:
 
 
 def _findings(options: Options) -> Iterator[Finding]:
+    from pulsebase.cli.alerting_findings import alerting_findings
     from pulsebase.cli.examination import database_findings, failure
 
     yield from installation_findings()
@@ -75,7 +76,12 @@ def _findings(options: Options) -> Iterator[Finding]:
             if not _exists(folder):
                 return  # asking would create it, and a doctor changes nothing
         with options.connect() as connection:
-            yield from database_findings(connection, target)
+            answers = False
+            for finding in database_findings(connection, target):
+                answers |= (finding.topic, finding.level) == ("reachable", "ok")
+                yield finding
+            if answers:
+                yield from alerting_findings(connection)
     except PulsebaseError as error:
         yield failure("database", error)
 
