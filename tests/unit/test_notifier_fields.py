@@ -54,7 +54,7 @@ def short_secret() -> str:
 )
 def test_what_could_only_fail_later_is_refused(wrong: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
-        WebhookNotifier(**{"url": URL} | wrong)
+        WebhookNotifier(**dict[str, Any](url=URL) | wrong)
     assert caught.value.field == field
     assert "canary" not in str(caught.value)
 
@@ -72,7 +72,7 @@ def test_what_could_only_fail_later_is_refused(wrong: dict[str, Any], field: str
     ],
 )  # fmt: skip
 def test_what_can_work_is_taken(right: dict[str, Any]) -> None:
-    WebhookNotifier(**{"url": URL} | right)
+    WebhookNotifier(**dict[str, Any](url=URL) | right)
 
 
 def test_every_part_of_a_url_but_its_host_is_hidden() -> None:

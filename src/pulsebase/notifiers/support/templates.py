@@ -149,7 +149,7 @@ def _bounded_range(*bounds: int) -> range:
 
 @pass_context
 def _bounded(context: Context, entries: Iterable[Any]) -> Iterator[Any]:
-    rounds = context.resolve(_ROUNDS)
+    rounds: Any = context.resolve(_ROUNDS)
     for entry in entries:
         if next(rounds) > _MOST_ROUNDS:
             message = f"its loops take more than {_MOST_ROUNDS:,} rounds"

@@ -177,7 +177,7 @@ class _Exchange:
         return is_final and any(line in {b"\r\n", b"\n"} for line in self.head)
 
     def _failure(self, error: pycurl.error) -> TransferError:
-        code, message = (*error.args, "", "")[:2]
+        code, message = error.args[0], str(error.args[-1])
         if self.refused and not self.sockets:
             return TransferError(f"{self.refused[0]} {_ADDRESS_ADVICE}", is_final=True)
         if code == pycurl.E_ABORTED_BY_CALLBACK:

@@ -105,15 +105,21 @@ def default_title(facts: Sequence[Facts], *, longest: int) -> str:
     """One line: what is the matter, and with whom, or with how many."""
     if len(facts) == 1:
         return shortened(_title_of_one(facts[0]), longest)
-    groups = [(topic, _services(members)) for topic, members in _grouped(facts)]
+    groups = dict(_grouped(facts))
     if len(groups) == 1:
-        [(topic, names)] = groups
-        named = _enumerated(names)
-        if len(names) <= _MOST_NAMED_IN_TITLE and len(named) <= _LONGEST_NAMES_IN_TITLE:
-            return shortened(f"{named} {_predicate(topic, len(names))}", longest)
-        return shortened(f"{len(names):,} services {_predicate(topic, len(names))}", longest)
-    counts = (f"{len(names):,} {_GROUPS[topic].counted}" for topic, names in groups)
+        return shortened(_title_of_alike(facts), longest)
+    counts = (
+        f"{len(_services(members)):,} {_GROUPS[topic].counted}" for topic, members in groups.items()
+    )
     return shortened(", ".join(counts), longest)
+
+
+def _title_of_alike(facts: Sequence[Facts]) -> str:
+    names = _services(facts)
+    named, predicate = _enumerated(names), _predicate(facts[0].topic, len(names))
+    if len(names) <= _MOST_NAMED_IN_TITLE and len(named) <= _LONGEST_NAMES_IN_TITLE:
+        return f"{named} {predicate}"
+    return f"{len(names):,} service{'' if len(names) == 1 else 's'} {predicate}"
 
 
 def default_body(facts: Sequence[Facts], style: Style, *, longest: int) -> str:
