@@ -19,7 +19,6 @@ from tests.sql.alert_acting import Acting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
     from uuid import UUID
 
     from pulsebase import AlertEvent, Connection

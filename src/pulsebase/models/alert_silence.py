@@ -210,7 +210,7 @@ class AlertSilenceModel:
     @operation
     @staticmethod
     def lift(
-        id: UUID | None = None,  # noqa: A002 -- the column's name
+        id: UUID | str | None = None,  # noqa: A002 -- the column's name
         *,
         name: str | None = None,
         by: str,
