@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pulsebase.errors import InvalidValueError
 from pulsebase.notifiers.support.facts import spoken_duration
 from pulsebase.notifiers.support.links import link_of, link_problem
+from pulsebase.notifiers.support.styles import style_of
 from pulsebase.notifiers.support.texts import Limits, MessageTexts
 from tests.support.notices import BEGAN, ENDED, HOSTILE_TEXTS, a_message, a_notice
 
@@ -256,6 +257,25 @@ def test_hostile_texts_stay_texts(name: str, count: int) -> None:
     assert set(found.tags) <= {"p", "b", "a", "ul", "li"}
     assert all(re.fullmatch(r"https://status\.example/[!-~]+", link or "") for link in found.links)
     assert not re.search(r"(?<!\\)[\[\]`_]", marked.body.replace("status.example", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("db_primary_1", "db_primary_1"),
+        ("_a_ b_", r"\_a\_ b\_"),
+        ("a & b", "a & b"),
+        ("a &lt; b &#42;", r"a \&lt; b \&#42;"),
+        ("a*b`c`|d~e", r"a\*b\`c\`\|d\~e"),
+        ("[a](b)<c>", r"\[a\](b)\<c\>"),
+        ("# a", r"\# a"),
+        ("1. a", r"1\. a"),
+        ("- a", r"\- a"),
+        ("a\\b", r"a\\b"),
+    ],
+)
+def test_markdown_escapes_what_means_something_and_nothing_else(name: str, escaped: str) -> None:
+    assert style_of("markdown").escape(name) == escaped
 
 
 @given(st.text(), st.text(), st.integers(1, 3_000))

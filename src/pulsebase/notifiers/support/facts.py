@@ -198,7 +198,7 @@ def _reason(details: Mapping[str, Any]) -> str:
 
 
 def _location(details: Mapping[str, Any]) -> str:
-    places = details.get("locations", details.get("location"))
+    places = details.get("locations") or details.get("location")
     if isinstance(places, list):
         names = (_text(one, LONGEST_NAME) for one in places[:_MOST_LABELS])
         return one_line(", ".join(filter(None, names)), longest=_LONGEST_LOCATIONS)

@@ -13,7 +13,11 @@ __all__ = ["Format", "Style", "style_of"]
 
 Format = Literal["text", "markdown", "html"]
 
-_MARKS: Final = re.compile(r"[\\`*_\[\]<>|~&]")
+# Underscores within words mean nothing, and names are full of them: where a service shows escapes
+# as they are, they stay readable. The same goes for what only looks like an entity.
+_MARKS: Final = re.compile(
+    r"[\\`*\[\]<>|~]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|&(?=#?[0-9A-Za-z]+;)"
+)
 # What begins a heading, a list or an underline where it begins a line.
 _LEADING_MARK: Final = re.compile(r"^(?=[-+=#])|^\d+(?=[.)])")
 

@@ -160,8 +160,12 @@ class _Exchange:
         if family not in {socket.AF_INET, socket.AF_INET6} or not self.allows(place[0]):
             self.refused.append(str(place[0]))
             return pycurl.SOCKET_BAD
-        self.sockets.append(socket.socket(family, kind, protocol))
-        return self.sockets[-1]
+        try:
+            opened = socket.socket(family, kind, protocol)
+        except OSError:  # of this machine's limits; libcurl says that it could not connect
+            return pycurl.SOCKET_BAD
+        self.sockets.append(opened)
+        return opened
 
     def _note(self, line: bytes) -> None:
         if line.startswith(b"HTTP/"):
