@@ -77,6 +77,7 @@ def test_a_check_does_what_the_table_says(alerting: Alerting, row: Transition) -
     assert told == ([] if row.told is None else [row.told])
     waiting = [] if row.waits_for is None else [("opened", row.waits_for)]
     assert alerting.waiting(service) == waiting
+    alerting.forget()
 
 
 def test_the_page_is_the_table(alerting: Alerting) -> None:
