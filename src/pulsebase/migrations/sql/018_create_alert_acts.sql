@@ -274,8 +274,9 @@ comment on function public.instant_of is 'The time that a text says, or null whe
 
 
 create or replace function public.details_resolved_by_person(
-    details jsonb,
-    created_at timestamptz,
+    event public.alert_events,
+    first_failed jsonb,
+    last_failed jsonb,
     resolved_at timestamptz,
     actor text,
     note text
@@ -286,14 +287,19 @@ set search_path = ''
 as $function$
 declare
     began constant timestamptz := coalesce(
-        public.instant_of(details ->> 'started_at'), created_at
+        least(
+            public.instant_of(event.details ->> 'started_at'),
+            public.instant_of(first_failed ->> 'checked_at')
+        ),
+        event.created_at
     );
     extended jsonb;
 begin
-    if jsonb_typeof(coalesce(details, '{}')) <> 'object' then
-        return details;
+    if jsonb_typeof(coalesce(event.details, '{}')) <> 'object' then
+        return event.details;
     end if;
-    extended := coalesce(details, '{}') || jsonb_strip_nulls(jsonb_build_object(
+    extended := coalesce(event.details, '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'last_failed', last_failed,
         'resolved_by', 'person',
         'actor', coalesce(actor, current_user),
         'note', left(note, 500),
@@ -303,7 +309,7 @@ begin
         end
     ));
     -- What somebody made by hand may have filled its room.
-    return case when octet_length(extended::text) <= 65536 then extended else details end;
+    return case when octet_length(extended::text) <= 65536 then extended else event.details end;
 end
 $function$;
 
@@ -351,8 +357,10 @@ begin
         details = case
             when incident_id is null and actor is null then resolving.details
             else public.details_resolved_by_person(
-                resolving.details, resolving.created_at, resolve_alert_event.resolved_at, actor,
-                note
+                event,
+                case when state.event_id = event.id then state.first_failed end,
+                case when state.event_id = event.id then state.last_failed end,
+                resolve_alert_event.resolved_at, actor, note
             )
         end
     where resolving.id = event.id
@@ -423,12 +431,27 @@ set search_path = ''
 as $function$
 begin
     -- Not steady: the checks that follow are looked at one by one, and those before are not read
-    -- again, so that a service that goes on failing opens anew by its policy and no sooner.
+    -- again, so that a service that goes on failing opens anew by its policy and no sooner. Of the
+    -- locations it stays known that they are there: one of several does not decide alone.
     update public.service_states as state
     set status = 'healthy',
         since = moment,
         is_steady = false,
-        tracks = '{}',
+        tracks = (
+            select coalesce(
+                jsonb_object_agg(
+                    one.location,
+                    jsonb_build_object(
+                        'verdict', 'healthy',
+                        'last_checked_at', one.track -> 'last_checked_at',
+                        'failing_streak', 0,
+                        'window', '[]'::jsonb
+                    )
+                ),
+                '{}'
+            )
+            from jsonb_each(state.tracks) as one (location, track)
+        ),
         incident_id = null,
         event_id = null,
         first_failed = null,
@@ -1108,7 +1131,7 @@ begin
         'public.acknowledge_alert_event(uuid, text, text, timestamptz, uuid)',
         'public.unacknowledge_alert_event(uuid, text, text, uuid)',
         'public.instant_of(text)',
-        'public.details_resolved_by_person(jsonb, timestamptz, timestamptz, text, text)',
+        'public.details_resolved_by_person(public.alert_events, jsonb, jsonb, timestamptz, text, text)',
         'public.resolve_alert_event(uuid, timestamptz, text, text, uuid)',
         'public.lock_active_event(uuid)',
         'public.forget_trouble(text, timestamptz)',
