@@ -1,7 +1,7 @@
 -- Messages: who is to be told of a change, when that may be, and who sends it.
 --
 -- A delivery is what is owed to one channel about one event; a message is what is sent: one
--- delivery, or a digest of many. Deliveries are written by `queue_alert_messages` in the transaction
+-- delivery, or a digest of many. Deliveries are written by `queue_alert_messages`, in the transaction
 -- of the change. `claim_alert_messages`, called by whoever sends, makes messages of them and hands
 -- these out for a time; `finish_alert_message` takes the report.
 --
@@ -389,20 +389,43 @@ comment on function public.find_alert_openings is
     'The openings of an incident on every channel, and whether each is told.';
 
 
-create or replace function public.find_told_channels(
+create or replace function public.drop_untold_deliveries(
     incident_id uuid,
+    because text,
     moment timestamptz
 ) returns table (told_channel text, told_event_id uuid)
 language plpgsql
-stable
+volatile
 set search_path = ''
 as $function$
 begin
+    -- One statement, and so one look: by the next one a parent could have recovered, and an opening
+    -- would be neither dropped nor resolved.
     return query
+    with openings as materialized (
+        select opening.*
+        from public.find_alert_openings(drop_untold_deliveries.incident_id, moment) as opening
+    ),
+    dropped as (
+        update public.alert_deliveries as delivery
+        set cancelled_at = moment,
+            cancelled_because = because
+        where delivery.incident_id = drop_untold_deliveries.incident_id
+            and delivery.message_id is null
+            and delivery.cancelled_at is null
+            and (
+                delivery.kind = 'reminder'
+                or delivery.id in (
+                    select opening.delivery_id
+                    from openings as opening
+                    where not opening.is_told
+                )
+            )
+    )
     select latest.told_channel, latest.opened_event_id
     from (
         select distinct on (opening.told_channel) opening.told_channel, opening.opened_event_id
-        from public.find_alert_openings(incident_id, moment) as opening
+        from openings as opening
         where opening.is_told
         order by opening.told_channel, opening.queued_at desc
     ) as latest
@@ -416,41 +439,9 @@ begin
 end
 $function$;
 
-comment on function public.find_told_channels is
-    'The channels that were told of an incident and not yet of its end, with the event they know.';
-
-
-create or replace function public.cancel_untold_deliveries(
-    incident_id uuid,
-    because text,
-    moment timestamptz
-) returns void
-language plpgsql
-volatile
-set search_path = ''
-as $function$
-begin
-    update public.alert_deliveries as delivery
-    set cancelled_at = moment,
-        cancelled_because = because
-    where delivery.incident_id = cancel_untold_deliveries.incident_id
-        and delivery.message_id is null
-        and delivery.cancelled_at is null
-        and (
-            delivery.kind = 'reminder'
-            or delivery.id in (
-                select opening.delivery_id
-                from public.find_alert_openings(
-                    cancel_untold_deliveries.incident_id, moment
-                ) as opening
-                where not opening.is_told
-            )
-        );
-end
-$function$;
-
-comment on function public.cancel_untold_deliveries is
-    'Drops the reminders and openings of an incident that nobody will be told any more.';
+comment on function public.drop_untold_deliveries is
+    'Drops what nobody will be told of an incident any more; returns the channels that were told and '
+    'do not know its end, with the event that they know.';
 
 
 create or replace function public.queue_alert_openings(
@@ -558,23 +549,25 @@ begin
         return;
     end if;
 
-    perform public.cancel_untold_deliveries(incident_id, replace(change, '_', ' '), moment);
-    if change = 'superseded' then
-        perform public.queue_alert_openings('opened', service_name, incident_id, event_id, moment);
-    elsif change not in ('recovered', 'resolved_by_hand') then
+    if change not in ('superseded', 'recovered', 'resolved_by_hand') then
         raise exception 'there is no change %', change using errcode = '22023';
     end if;
     select array_agg(told.told_channel), array_agg(told.told_event_id)
     into told_channels, told_events
-    from public.find_told_channels(incident_id, moment) as told
-    -- Whoever is owed the event that took its place is told of the end of that one.
-    where change <> 'superseded'
-        or not exists (
+    from public.drop_untold_deliveries(incident_id, replace(change, '_', ' '), moment) as told;
+    if change = 'superseded' then
+        perform public.queue_alert_openings('opened', service_name, incident_id, event_id, moment);
+        -- Whoever is owed the event that took its place is told of the end of that one.
+        select array_agg(told.channel), array_agg(told.event_id)
+        into told_channels, told_events
+        from unnest(told_channels, told_events) as told (channel, event_id)
+        where not exists (
             select
             from public.alert_deliveries as owed
             where owed.event_id = queue_alert_messages.event_id
-                and owed.channel = told.told_channel
+                and owed.channel = told.channel
         );
+    end if;
     perform public.queue_alert_ends(
         'resolved', service_name, incident_id, told_events, told_channels
     );
@@ -662,16 +655,20 @@ declare
             and waiting.message_id is null
             and waiting.cancelled_at is null
             and waiting.due_at <= moment
-            -- What still waits of an alert that is over was as good as told when it ended.
             and event.status = 'active'
     );
 begin
+    -- What still waits of an alert that is over was as good as told when it ended, and its end is owed
+    -- as well: whatever held it before lets it go.
     with changed as materialized (
         select waiting.id, held.hold_reason
-        from public.find_hold_reasons(judged, moment) as held
-        join public.alert_deliveries as waiting on waiting.id = held.delivery_id
-        where waiting.message_id is null
+        from public.alert_deliveries as waiting
+        left join public.find_hold_reasons(judged, moment) as held
+            on held.delivery_id = waiting.id
+        where waiting.channel = hold_alert_deliveries.channel
+            and waiting.message_id is null
             and waiting.cancelled_at is null
+            and waiting.due_at <= moment
             and held.hold_reason
                 is distinct from case when waiting.released_at is null then waiting.held_by end
         for update of waiting skip locked
@@ -1984,8 +1981,7 @@ begin
         'public.is_service_in_trouble(text)',
         'public.is_event_acknowledged(uuid, timestamptz)',
         'public.find_alert_openings(uuid, timestamptz)',
-        'public.find_told_channels(uuid, timestamptz)',
-        'public.cancel_untold_deliveries(uuid, text, timestamptz)',
+        'public.drop_untold_deliveries(uuid, text, timestamptz)',
         'public.queue_alert_openings(text, text, uuid, uuid, timestamptz, text[])',
         'public.queue_alert_ends(text, text, uuid, uuid[], text[])',
         'public.queue_alert_messages(text, text, uuid, uuid, uuid)',
