@@ -22,7 +22,7 @@ help:
 	@echo 'make lint                    ruff, mypy, pyright and the import ladder'
 	@echo 'make format                  what ruff can mend by itself'
 	@echo 'make bench                   the benchmarks, side by side with what they compare to'
-	@echo 'make schema                  publish the schema of the configuration file anew'
+	@echo 'make schema                  publish the schemas of the configuration file and the webhook anew'
 	@echo 'make lock ARGS="--upgrade"   write requirements/dev.txt anew'
 	@echo 'make clean                   remove what these targets have installed'
 	@echo 'Another Python than python3: make PYTHON=python3.12 TARGET'
@@ -63,6 +63,7 @@ bench: $(READY) $(NODE_READY)
 
 schema: $(READY)
 	$(BIN)/pulsebase check-config --schema > docs/reference/pulsebase.schema.json
+	$(BIN)/python -m pulsebase.notifiers.support.payload > docs/reference/webhook.schema.json
 
 # pip-compile reads the project's extras as a package called pulsebase, and would pin that too,
 # with the path of this folder. Lines that begin with -- would be addresses of this machine's mirrors.
