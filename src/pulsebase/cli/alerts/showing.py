@@ -204,6 +204,7 @@ def _facts(standing: Standing) -> Iterator[tuple[str, str]]:
     end = event.resolved_at or datetime.now(UTC)
     yield "since", f"{time_text(began)} (for {age_text((end - began).total_seconds())})"
     yield "reason", reason_of(event)
+    yield "opened after", _rule(details.get("policy"))
     yield "resolved", _resolved(event, details)
     yield "acknowledged", _by(standing.acknowledged_words())
     yield "quiet", standing.quiet_words()
@@ -224,6 +225,19 @@ def _resolved(event: AlertEvent, details: Mapping[str, Any]) -> str:
     }.get(_text(details.get("resolved_by")), "")
     note = _text(details.get("note"))
     return f"{time_text(event.resolved_at)}{how}{f': {note}' if note else ''}"
+
+
+def _rule(policy: object) -> str:
+    """The rule by which it opened, as a configuration writes it."""
+    match policy:
+        case {"seconds": int() | float() as seconds}:
+            return f"{age_text(seconds)} of failing checks"
+        case {"checks": int() as checks, "of": int() as newest} if newest != checks:
+            return f"{checks} failing checks of {newest}"
+        case {"checks": int() as checks}:
+            return "a failing check" if checks == 1 else f"{checks} failing checks in a row"
+        case _:
+            return ""
 
 
 def _by(words: str) -> str:

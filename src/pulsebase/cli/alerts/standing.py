@@ -23,6 +23,7 @@ __all__ = [
     "Standing",
     "began_at",
     "held_words",
+    "quiet_words",
     "reason_of",
     "silence_words",
     "silences_of",
@@ -72,10 +73,7 @@ class Standing:
 
     def quiet_words(self) -> str:
         """Why channels hear nothing."""
-        told = [silence_words(each) for each in self.silences or ()]
-        named = {each.kind for each in self.silences or ()}
-        told += [_HELD[reason] for reason in self.held_by if reason not in {*named, "acknowledged"}]
-        return "; ".join(told)
+        return quiet_words(self.silences or (), self.held_by)
 
 
 def standings(events: Sequence[AlertEvent], service_name: str | None) -> Steps[list[Standing]]:
@@ -125,6 +123,14 @@ def _reasons(waiting: Iterable[WaitingDelivery]) -> dict[UUID, tuple[str, ...]]:
         if delivery.hold_reason is not None:
             found.setdefault(delivery.event_id, {})[delivery.hold_reason] = None
     return {event_id: tuple(reasons) for event_id, reasons in found.items()}
+
+
+def quiet_words(silences: Sequence[AlertSilence], held_by: Sequence[str]) -> str:
+    """Why channels hear nothing; an acknowledgement, which has words of its own, left out."""
+    told = [silence_words(silence) for silence in silences]
+    named = {silence.kind for silence in silences}
+    told += [held_words(each) for each in held_by if each not in {*named, "acknowledged"}]
+    return "; ".join(told)
 
 
 def held_words(reason: str) -> str:
