@@ -120,6 +120,8 @@ def test_a_name_is_free_when_its_time_is_over(call: Caller, service: str) -> Non
     second = create(call, service, name=service, duration=HOUR)
     assert second.id != first.id
     assert call(AlertSilenceModel.lift, name=service, by="Ann").id == second.id
+    ended = call(AlertSilenceModel.find_by_id, first.id)
+    assert (ended.lifted_at, ended.lifted_by) == (first.ends_at, None)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,30 @@ def test_a_silence_holds_while_it_lasts(acting: Acting, kind: str) -> None:
     assert [act for act, _ in acting.acts(silence_id=made["id"])] == [kind, "lift"]
 
 
+@pytest.mark.parametrize(
+    ("service", "pattern"),
+    [
+        ("db-😀", "db-😀"),
+        ("db-😀 1", "*😀*"),
+        ("\u202eesrever\u202c", "\u202e*"),
+        ("100%_\\", "100%_\\"),
+        ("x" * 100, "*" * 100),
+        ("a" * 100, "*a" * 50),
+    ],
+)
+def test_odd_names_match_odd_patterns(acting: Acting, service: str, pattern: str) -> None:
+    incident = acting.incident(service)
+    silence(acting, {"services": [pattern]})
+    assert acting.holds(incident) == "silence"
+
+
+def test_a_pattern_that_is_no_pattern_matches_itself_alone(acting: Acting) -> None:
+    incident = acting.incident("database")
+    for literal in ("data%", "data_ase", "(data.*)", "data[b]ase", "DATABASE", "data\\base", "?"):
+        silence(acting, {"services": [literal]})
+    assert acting.holds(incident) is None
+
+
 def test_what_is_not_yet_or_no_more_holds_nothing(acting: Acting) -> None:
     incident = acting.incident("api")
     hour = {"duration_seconds": 3600}

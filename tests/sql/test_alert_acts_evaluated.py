@@ -119,6 +119,17 @@ def test_a_resolution_says_what_was_seen_last_and_how_long_it_took(alerting: Ale
     assert details["downtime_seconds"] > 86_000
 
 
+def test_a_service_that_flaps_is_resolved_where_it_was_told(alerting: Alerting) -> None:
+    """It goes on flapping: what opens next is written, and told to nobody."""
+    alerting.at_once("api", flapping_changes=3)
+    alerting.check("api", "down", "healthy", "down")
+    assert kinds(alerting) == ["opened", "resolved", "flapping_started"]
+    resolve(alerting, "api")
+    assert kinds(alerting) == ["resolved"]
+    alerting.check("api", "down", "healthy")
+    assert kinds(alerting) == []
+
+
 def test_checks_that_arrive_late_do_not_open_what_was_resolved(alerting: Alerting) -> None:
     alerting.at_once("api")
     late = [alerting.moment() for _ in range(5)]

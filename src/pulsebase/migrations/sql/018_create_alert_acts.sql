@@ -643,7 +643,6 @@ comment on function public.write_silence_periods is
 
 create or replace function public.free_silence_name(
     name text,
-    actor text,
     moment timestamptz
 ) returns void
 language plpgsql
@@ -652,9 +651,16 @@ set search_path = ''
 as $function$
 #variable_conflict use_variable
 begin
+    -- Nobody lifted it: it ended when its last period did.
     update public.alert_silences as silence
-    set lifted_at = moment,
-        lifted_by = coalesce(actor, current_user)
+    set lifted_at = coalesce(
+        (
+            select max(period.ends_at)
+            from public.alert_silence_periods as period
+            where period.silence_id = silence.id
+        ),
+        moment
+    )
     where silence.name = free_silence_name.name
         and silence.lifted_at is null
         and (public.alert_silence_row(silence, moment) -> 'is_over')::boolean;
@@ -662,7 +668,7 @@ end
 $function$;
 
 comment on function public.free_silence_name is
-    'Lifts a silence that is over, so that another one may have its name.';
+    'Takes a silence that is over as lifted, so that another one may have its name.';
 
 
 create or replace function public.create_alert_silence(
@@ -703,7 +709,7 @@ begin
         where known.id = create_alert_silence.id;
         exit when found;
         moment := clock_timestamp();
-        perform public.free_silence_name(name, actor, moment);
+        perform public.free_silence_name(name, moment);
         insert into public.alert_silences
             (id, kind, name, matcher, schedule, note, created_by, created_at, planned_until)
         values (
@@ -1140,7 +1146,7 @@ begin
         'public.find_alert_silence(uuid)',
         'public.find_alert_silences(text, text, timestamptz, uuid, integer)',
         'public.write_silence_periods(uuid, jsonb)',
-        'public.free_silence_name(text, text, timestamptz)',
+        'public.free_silence_name(text, timestamptz)',
         'public.create_alert_silence(uuid, jsonb, text, text, jsonb, text, text, jsonb, timestamptz)',
         'public.has_silence_periods(uuid, jsonb, boolean)',
         'public.decoded_json(jsonb)',
