@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 AT_ONCE = {"down_open_checks": 1, "down_close_checks": 1}
 
 
-def test_a_service_that_never_failed_has_no_state(caller: Caller, service: str) -> None:
-    caller(HealthCheckModel.create, service_name=service, status="healthy")
-    assert caller(ServiceStateModel.find_by_service, service) is None
+def test_a_service_that_never_failed_has_no_state(call: Caller, service: str) -> None:
+    call(HealthCheckModel.create, service_name=service, status="healthy")
+    assert call(ServiceStateModel.find_by_service, service) is None
 
 
-def test_the_state_follows_the_checks(caller: Caller, service: str) -> None:
-    caller(
+def test_the_state_follows_the_checks(call: Caller, service: str) -> None:
+    call(
         MonitoredServiceModel.publish,
         services=[NewMonitoredService(service_name=service, alert_policy=AT_ONCE)],
     )
-    check = caller(HealthCheckModel.create, service_name=service, status="down")
-    state = caller(ServiceStateModel.find_by_service, service)
+    check = call(HealthCheckModel.create, service_name=service, status="down")
+    state = call(ServiceStateModel.find_by_service, service)
     assert (state.status, state.since, state.is_steady) == ("down", check.checked_at, False)
     assert state.first_failed["id"] == str(check.id)
-    (event,) = caller(AlertEventModel.find_active, service_name=service)
+    (event,) = call(AlertEventModel.find_active, service_name=service)
     assert (event.id, event.details["incident_id"]) == (state.event_id, str(state.incident_id))
-    caller(HealthCheckModel.create, service_name=service, status="healthy")
-    state = caller(ServiceStateModel.find_by_service, service)
+    call(HealthCheckModel.create, service_name=service, status="healthy")
+    state = call(ServiceStateModel.find_by_service, service)
     assert (state.status, state.is_steady, state.event_id, state.changes) == (
         "healthy",
         True,
         None,
         2,
     )
-    assert service in {each.service_name for each in caller(ServiceStateModel.find_all)}
-    assert caller(ServiceStateModel.catch_up) >= 0
+    assert service in {each.service_name for each in call(ServiceStateModel.find_all)}
+    assert call(ServiceStateModel.catch_up) >= 0
 
 
 def test_what_is_said_of_a_service_reads_back_and_is_written_once(
-    caller: Caller, service: str
+    call: Caller, service: str
 ) -> None:
     said = NewMonitoredService(
         service_name=service,
@@ -58,14 +58,14 @@ def test_what_is_said_of_a_service_reads_back_and_is_written_once(
         interval=timedelta(seconds=30),
         alert_policy={"down_open_seconds": 300, "down_open_checks": None},
     )
-    assert caller(MonitoredServiceModel.publish, services=[said]) == 1
-    assert caller(MonitoredServiceModel.publish, services=[said]) == 0
+    assert call(MonitoredServiceModel.publish, services=[said]) == 1
+    assert call(MonitoredServiceModel.publish, services=[said]) == 0
     (found,) = [
-        each for each in caller(MonitoredServiceModel.find_all) if each.service_name == service
+        each for each in call(MonitoredServiceModel.find_all) if each.service_name == service
     ]
     assert (found.labels, found.depends_on) == (said.labels, said.depends_on)
     assert (found.interval, found.alert_policy) == (said.interval, said.alert_policy)
-    assert caller(AlertPolicyModel.find_by_service, service)["down_open_seconds"] == 300
+    assert call(AlertPolicyModel.find_by_service, service)["down_open_seconds"] == 300
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_what_is_said_of_a_service_reads_back_and_is_written_once(
     ],
 )
 def test_a_policy_out_of_bounds_is_refused(
-    caller: Caller, service: str, policy: dict[str, object]
+    call: Caller, service: str, policy: dict[str, object]
 ) -> None:
     said = NewMonitoredService(service_name=service, alert_policy=policy)
     with pytest.raises(InvalidDataError, match=next(iter(policy))[:8]):
-        caller(MonitoredServiceModel.publish, services=[said])
+        call(MonitoredServiceModel.publish, services=[said])
     with pytest.raises(InvalidDataError):
-        caller(AlertPolicyModel.publish, policies=[NewAlertPolicy(alert_policy=policy)])
+        call(AlertPolicyModel.publish, policies=[NewAlertPolicy(alert_policy=policy)])
 
 
 def test_what_is_no_duration_is_refused_before_it_is_sent(service: str) -> None:
