@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 RESOLVE = "select resolve_alert_event(id => %s, actor => 'Ann', note => 'restarted it')"
 ACKNOWLEDGE = "select acknowledge_alert_event(id => %s, actor => 'Ann')"
-WELL = {"verdict": "healthy", "last_checked_at": None, "failing_streak": 0, "window": []}
+WELL: dict[str, Any] = {
+    "verdict": "healthy",
+    "last_checked_at": None,
+    "failing_streak": 0,
+    "window": [],
+}
 STATE = "select to_jsonb(state) from service_states as state where service_name = %s"
 SILENCE = "select create_alert_silence(id => %s, matcher => %s, actor => 'Ann', periods => %s)"
 
