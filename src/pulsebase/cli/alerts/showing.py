@@ -193,7 +193,7 @@ def _print(alert: _Alert) -> None:
     if alert.told:
         print_line("what channels were told")
         print_texts(_COLUMNS, [_row(told) for told in alert.told], ["WHY"])
-    else:
+    elif event.status == "active":
         tell("no channel was told, or is to be; see: pulsebase alerts channels")
 
 
