@@ -13,6 +13,7 @@ from pulsebase.models.alert_channel import AlertChannelModel, NewAlertChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tests.support.notices import Received
 
@@ -24,6 +25,7 @@ __all__ = [
     "publish",
     "recover",
     "repeats_by_key",
+    "write_channels",
 ]
 
 _OPEN: LiteralString = """
@@ -44,6 +46,43 @@ _RECOVER: LiteralString = """
     )
     select queue_alert_messages('recovered', service_name, id, id) from resolved
 """
+
+
+_CHANNEL = """
+[[channels]]
+name = "{name}"
+url = "{url}"
+timeout = "{timeout}"
+group_window = "{group_window}"
+"""
+# `run` asks for a service. This one is looked at once, since a minute is the shortest first look.
+_SERVICE = """
+[[services]]
+name = "itself"
+kind = "command"
+command = ["true"]
+interval = "1d"
+"""
+
+
+def write_channels(
+    path: Path,
+    *,
+    group_window: str = "0s",
+    timeout: str = "2s",
+    more: str = "",
+    **urls: str,
+) -> None:
+    """A configuration file for `run` and `deliver` with these channels.
+
+    The lease of a process that was killed goes by the timeout, which is short for that reason.
+    """
+    channels = [
+        _CHANNEL.format(name=name, url=url, group_window=group_window, timeout=timeout)
+        + ("" if not url.startswith("http") else "allow_private_addresses = true\n")
+        for name, url in urls.items()
+    ]
+    path.write_text("".join([more, _SERVICE, *channels]))
 
 
 def publish(url: str, *names: str, **rules: Any) -> None:
