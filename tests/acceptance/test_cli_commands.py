@@ -163,7 +163,10 @@ def test_prune_deletes_old_rows_and_says_how_many(database: str) -> None:
     kept = pulsebase("prune", "--json", "--url", database)
     assert json.loads(kept.out)["health_checks_deleted"] == 0
     ended = pulsebase("prune", "--older-than", "1ms", "--url", database)
-    assert ended.out == "deleted 3 checks and 1 resolved alert event older than 1ms\n"
+    assert ended.out == (
+        "deleted 3 checks, 1 resolved alert event and 1 row of messages, silences and acts"
+        " older than 1ms\n"
+    )
     with connect(database) as connection:
         assert len(AlertEventModel.find_active(connection)) == 1
 

@@ -30,13 +30,15 @@ _DEFAULT_AGE: Final = timedelta(days=30)
     help="Keep what is younger than this, such as 7d or 12h (30d).",
 )
 def prune(older_than: timedelta) -> None:
-    """Delete old checks and resolved alert events.
+    """Delete old checks, resolved alert events, and what was told and done about them.
 
     A check goes when it arrived longer ago than --older-than, an alert event when it was resolved
-    longer ago; active alert events stay. Rows go in small batches, so that nobody waits for a
-    lock, and an interrupted run is finished by the next one.
+    longer ago; active alert events stay, and what is needed to tell of their end. So do messages
+    that are not finished, and silences that are not over. Rows go in small batches, so that nobody
+    waits for a lock, and an interrupted run is finished by the next one.
     """
     from pulsebase.models.alert_event import AlertEventModel
+    from pulsebase.models.alert_message import AlertMessageModel
     from pulsebase.models.health_check import HealthCheckModel
 
     options = current_options()
@@ -45,18 +47,23 @@ def prune(older_than: timedelta) -> None:
         events = _delete(
             connection, "resolved alert events", AlertEventModel.delete_older_than.steps(older_than)
         )
+        messages = _delete(
+            connection, "messages", AlertMessageModel.delete_older_than.steps(older_than)
+        )
     if options.json:
         print_json(
             {
                 "older_than_seconds": older_than.total_seconds(),
                 "health_checks_deleted": checks,
                 "alert_events_deleted": events,
+                "alert_rows_deleted": messages,
             }
         )
         return
     print_line(
-        f"deleted {_counted(checks, 'check')} and {_counted(events, 'resolved alert event')} "
-        f"older than {format_duration(older_than)}"
+        f"deleted {_counted(checks, 'check')}, {_counted(events, 'resolved alert event')} and"
+        f" {_counted(messages, 'row')} of messages, silences and acts"
+        f" older than {format_duration(older_than)}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pulsebase.correlation import correlated
 from pulsebase.errors import NotMigratedError, PulsebaseError, UnavailableError
+from pulsebase.models.service_state import ServiceStateModel
 from pulsebase.monitor.clocks import steady_seconds
 from pulsebase.monitor.counted import counted
 from pulsebase.monitor.delivering.chores import Chores
@@ -136,7 +137,7 @@ class Dispatcher:
         """Have checks evaluated; where that is refused, what is owed is sent all the same."""
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                await catch_up(self._connection)
+                await ServiceStateModel.catch_up(self._connection)
         except (UnavailableError, NotMigratedError):
             raise
         except PulsebaseError as error:
@@ -202,11 +203,6 @@ class Dispatcher:
             log.warning(
                 "%s under way, to be sent again by whoever is next", counted(left, "message")
             )
-
-
-async def catch_up(connection: AsyncConnection) -> None:
-    """Have checks evaluated that were stored unseen by those who evaluated their service."""
-    del connection
 
 
 def _pause_seconds(connection: AsyncConnection) -> float:

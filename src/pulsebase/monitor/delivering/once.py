@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pulsebase.models.service_state import ServiceStateModel
+from pulsebase.monitor.delivering.chores import plan_silences
 from pulsebase.monitor.delivering.outgoing import Outgoing
 from pulsebase.monitor.reachability import Reachability
 
@@ -22,17 +24,23 @@ __all__ = ["Round", "deliver_once"]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What was attempted, in the order in which it ended, and when it is worth coming again."""
+    """What was attempted, in the order in which it ended, and when it is worth coming again.
 
+    `evaluated` counts the stored checks that nobody had evaluated.
+    """
+
+    evaluated: int
     attempts: tuple[Attempt, ...]
     next_due_at: datetime | None
 
 
 async def deliver_once(connection: AsyncConnection, notifiers: Mapping[str, Notifier]) -> Round:
-    """Send everything that may go now, each message at most once.
+    """Have stored checks evaluated, and send everything that may go now; wait for nothing.
 
-    A channel at which one failed for the time being is left for the next round.
+    A channel at which a message failed for the time being is left for the next round.
     """
+    await plan_silences(connection)
+    evaluated = await ServiceStateModel.catch_up(connection)
     attempts: list[Attempt] = []
     failed: set[str] = set()
     news = asyncio.Event()
@@ -51,7 +59,7 @@ async def deliver_once(connection: AsyncConnection, notifiers: Mapping[str, Noti
             if taken.count and taken.may_be_more and outgoing.has_room:
                 continue
             if not outgoing.under_way:
-                return Round(tuple(attempts), taken.next_due_at)
+                return Round(evaluated, tuple(attempts), taken.next_due_at)
             await news.wait()
     finally:
         await outgoing.finish()

@@ -36,7 +36,8 @@ class Telling:
             return
         if verdict.outcome == "refused" or (message and message.status == "dead"):
             log.error(
-                "the channel %r was not told %s (message %s), and will not be: %s",
+                "the channel %r was not told %s, and will not be unless you run:"
+                " pulsebase alerts replay %s; %s",
                 channel,
                 subject,
                 attempt.claimed.id,
