@@ -108,6 +108,8 @@ def status(names: tuple[str, ...], stale_after: timedelta | None) -> int:
         print_json({"status": overall, "services": services})
     elif services:
         print_texts(_COLUMNS, [_row(service) for service in services], _TEXTS)
+        if any(service.silences is None for service in services):
+            tell("silences are not shown for so many services; see: pulsebase alerts silences")
     else:
         tell("no service has been checked yet; see: pulsebase record --help")
     return exit_code(overall)
