@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import psycopg
 import pytest
@@ -28,6 +29,7 @@ from tests.support.dispatching import (
 )
 from tests.support.lying_server import LyingServer, stalls
 from tests.support.notices import Receiver
+from tests.support.server_process import free_port
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -86,8 +88,8 @@ async def test_messages_about_a_service_go_out_in_order_also_when_one_has_to_be_
         await wait_until_async(lambda: receiver.received, "the first attempt")
         recover(database, ["checkout"])
         await until_delivered(database, 2)
-    kinds = [b'"kind":"opened"' in one.body.replace(b" ", b"") for one in receiver.received]
-    assert kinds == [True, True, False]
+    kinds = [json.loads(one.body)["notices"][0]["kind"] for one in receiver.received]
+    assert kinds == ["opened", "opened", "resolved"]
     assert [tries for _, _, tries in messages(database).values()] == [2, 1]
 
 
@@ -207,6 +209,40 @@ async def test_a_report_that_cannot_be_stored_is_stored_when_it_can(
     lines = [record.message for record in caplog.records]
     assert sum("no messages are delivered: " in line for line in lines) == 1
     assert sum("messages are delivered again" in line for line in lines) == 1
+
+
+class Returning(Receiver):
+    """A receiver on a port of one's choice, that others may have tried before."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port = port
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        return self
+
+
+@pytest.mark.parametrize("issue", ["UK#6046", "HC#212"])
+async def test_a_channel_that_is_away_for_some_seconds_gets_its_messages_when_it_is_back(
+    database: str, issue: str
+) -> None:
+    """In their order, and nothing is lost by its being away."""
+    service, port = issue, free_port()
+    publish(database, "ops")
+    async with dispatching(database, ops=hook(f"http://127.0.0.1:{port}/")):
+        open_alerts(database, [service])
+        await wait_until_async(
+            lambda: asked(database, "select from alert_messages where last_error is not null"),
+            "it was tried in vain",
+            30,
+        )
+        recover(database, [service])
+        async with Returning(port) as receiver:
+            await until_delivered(database, 2)
+    assert repeats_by_key(receiver.received) == dict.fromkeys(messages(database), 1)
+    kinds = [json.loads(one.body)["notices"][0]["kind"] for one in receiver.received]
+    assert kinds == ["opened", "resolved"]
 
 
 async def test_refusals_and_failures_are_told_once(
