@@ -119,16 +119,17 @@ def test_what_was_held_when_it_was_superseded_is_dropped(changes: Changes) -> No
     assert changes.owed()[0] == (OPS, "opened", "api", "superseded")
 
 
-def test_what_is_let_go_and_over_before_the_next_claim_is_told_whole(changes: Changes) -> None:
-    """The last claim has written down that it waits for its parent."""
+def test_what_was_held_and_is_over_before_it_is_looked_at_again_bothers_nobody(
+    changes: Changes,
+) -> None:
+    """A parent recovers, and its children with it."""
     changes.at_once("api", depends_on=("db",))
     parent = changes.opened("db")
     incident = changes.opened("api")
     assert [each.service_name for each in changes.deliver(OPS)] == ["db"]
     assert changes.waiting("api") == [("opened", "parent")]
     changes.recovered(parent, incident)
-    told = [each.kind for each in changes.deliver(OPS) if each.service_name == "api"]
-    assert told == ["opened", "resolved"]
+    assert [(each.kind, each.service_name) for each in changes.deliver(OPS)] == [("resolved", "db")]
 
 
 def test_a_silence_that_begins_after_the_end_stops_nothing_that_was_due(changes: Changes) -> None:

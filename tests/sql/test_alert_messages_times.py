@@ -194,6 +194,17 @@ def test_what_is_said_of_a_service_stays_in_order_where_some_of_it_was_held(
     ]
 
 
+def test_a_parent_that_begins_to_fail_holds_its_children(changes: Changes) -> None:
+    changes.at_once("api", depends_on=("db",))
+    changes.service("db", {"down_open_checks": 3})
+    changes.check("db", "healthy", "down")
+    changes.opened("api")
+    assert changes.claim(OPS) == []
+    assert changes.waiting("api") == [("opened", "parent")]
+    changes.check("db", "healthy")
+    assert changes.digests(OPS) == [["api"]]
+
+
 def test_parents_that_depend_on_each_other_hold_nothing_back(changes: Changes) -> None:
     changes.at_once("api", depends_on=("web",))
     changes.at_once("web", depends_on=("api",))

@@ -286,30 +286,19 @@ language plpgsql
 stable
 set search_path = ''
 as $function$
-declare
-    state public.service_states;
 begin
-    select known.* into state
-    from public.service_states as known
-    where known.service_name = is_service_in_trouble.service_name;
-    if not found or (state.status = 'healthy' and state.is_steady) then
-        return false;
-    end if;
-    return state.status <> 'healthy' or exists (
-        -- The newest of each location, as far as the newest few go.
+    return exists (
         select
-        from (
-            select distinct on (newest.probe_details ->> 'location') newest.status
-            from (
-                select found_check.*
-                from public.service_health_checks as found_check
-                where found_check.service_name = is_service_in_trouble.service_name
-                order by found_check.checked_at desc, found_check.id desc
-                limit 20
-            ) as newest
-            order by newest.probe_details ->> 'location', newest.checked_at desc, newest.id desc
-        ) as latest
-        where latest.status <> 'healthy'
+        from public.service_states as state
+        where state.service_name = is_service_in_trouble.service_name
+            and (
+                state.status <> 'healthy'
+                or exists (
+                    select
+                    from jsonb_each(state.tracks) as one (location, track)
+                    where one.track ->> 'failing_streak' <> '0'
+                )
+            )
     );
 end
 $function$;
@@ -374,6 +363,8 @@ begin
             or (
                 delivery.id = any (waiting)
                 and held.hold_reason is null
+                -- What was held until now, and is over before it is looked at again, bothers nobody.
+                and (delivery.held_by is null or delivery.released_at is not null)
                 and coalesce(channel.is_published, false)
             )
     from public.alert_deliveries as delivery
@@ -659,7 +650,7 @@ declare
     );
 begin
     -- What still waits of an alert that is over was as good as told when it ended, and its end is owed
-    -- as well: whatever held it before lets it go.
+    -- as well: should anything hold it, it lets it go.
     with changed as materialized (
         select waiting.id, held.hold_reason
         from public.alert_deliveries as waiting
