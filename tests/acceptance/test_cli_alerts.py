@@ -207,3 +207,23 @@ def test_hostile_texts_cannot_harm_a_terminal(database: str) -> None:
         assert "\u202e" not in everything
     document = pulsebase("alerts", "show", "shop", "--json", "--url", database).out
     assert json.loads(document)["alert_events"][0]["acknowledgement"]["note"] == "\x1b]0;owned\x07"
+
+
+def test_events_that_anybody_may_have_written_are_shown(database: str) -> None:
+    """Details are whatever object somebody put there."""
+    odd = [
+        '{"started_at": 7, "reason": {}, "first_failed": [], "policy": true, "actor": 1}',
+        '{"started_at": "infinity", "first_failed": {"latency_ms": "x", "checked_at": "-"}}',
+        '{"reason": "a\\nb", "last_failed": "text", "location": ["fra"], "resolved_by": []}',
+    ]
+    with alerting(database) as known:
+        for number, details in enumerate(odd):
+            known.connection.execute(
+                "insert into alert_events (service_name, alert_type, status, details)"
+                " values (%s, 'service_down', 'active', %s)",
+                [f"odd-{number}", details],
+            )
+    ended = run(database, "list")
+    assert (ended.code, ended.out.count("service_down")) == (0, len(odd))
+    for number in range(len(odd)):
+        assert run(database, "show", f"odd-{number}").code == 0

@@ -191,3 +191,17 @@ def test_the_id_of_a_silence_fits_on_a_narrow_terminal(database: str) -> None:
     environment = {"DATABASE_URL": database}
     ended = pulsebase_on_terminal("alerts", "silences", columns=80, env=environment)
     assert silence["id"] in ended.out
+
+
+def test_silences_that_anybody_may_have_written_are_shown(database: str) -> None:
+    with alerting(database) as known:
+        identifier = known.silence("a")
+        known.connection.execute(
+            'update alert_silences set matcher = \'{"services": "db", "labels": []}\','
+            " schedule = '{\"cron\": 7}' where id = %s",
+            [identifier],
+        )
+    ended = run(database, "silences")
+    assert ended.code == 0
+    assert ended.out.splitlines()[1].startswith("db ")
+    assert '{"cron": 7}' in ended.out

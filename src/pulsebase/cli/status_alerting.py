@@ -28,6 +28,7 @@ T = TypeVar("T")
 # A check may be late by one interval and a half; with very short intervals, by what storing takes.
 _INTERVALS: Final = 2.5
 _LEAST_STALE_AFTER: Final = timedelta(minutes=1)
+_LONGEST_INTERVAL: Final = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Watched:
         interval = self.intervals.get(name)
         if interval is None:
             return otherwise
-        return max(interval * _INTERVALS, _LEAST_STALE_AFTER)
+        return max(min(interval, _LONGEST_INTERVAL) * _INTERVALS, _LEAST_STALE_AFTER)
 
     def since(self, name: str, status: str) -> datetime | None:
         """When the status began, if it is the one that was decided."""

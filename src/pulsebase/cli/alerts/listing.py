@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pulsebase.cli.alerts.answers import usage_error
-from pulsebase.cli.alerts.standing import Standing, began_at, reason_of, standings
+from pulsebase.cli.alerts.standing import Standing, began_at, details_of, reason_of, standings
 from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, current_options
 from pulsebase.cli.output import Column, print_json, status_cell, tell
@@ -133,7 +133,7 @@ def _row_of_all(standing: Standing) -> list[Cell]:
 
 
 def _status_words(standing: Standing) -> str:
-    details = standing.event.details or {}
+    details = details_of(standing.event)
     match details.get("resolved_by"):
         case "person" if isinstance(details.get("actor"), str):
             return f"resolved by {details['actor']}"

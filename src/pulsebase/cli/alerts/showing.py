@@ -13,7 +13,7 @@ from pulsebase.cli.alerts.acts import print_acts
 from pulsebase.cli.alerts.answers import alerts_of
 from pulsebase.cli.alerts.listing import ALERT_STYLES
 from pulsebase.cli.alerts.messages import MESSAGE_STYLES, waits_for
-from pulsebase.cli.alerts.standing import Standing, began_at, reason_of, standings
+from pulsebase.cli.alerts.standing import Standing, began_at, details_of, reason_of, standings
 from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, current_options
 from pulsebase.cli.output import (
@@ -199,7 +199,7 @@ def _print(alert: _Alert) -> None:
 
 def _facts(standing: Standing) -> Iterator[tuple[str, str]]:
     event = standing.event
-    details = event.details or {}
+    details = details_of(event)
     began = began_at(event)
     end = event.resolved_at or datetime.now(UTC)
     yield "since", f"{time_text(began)} (for {age_text((end - began).total_seconds())})"

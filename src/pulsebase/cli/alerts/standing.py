@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pulsebase.cli.text import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -22,6 +22,7 @@ __all__ = [
     "MOST_SERVICES_WITH_SILENCES",
     "Standing",
     "began_at",
+    "details_of",
     "held_words",
     "quiet_words",
     "reason_of",
@@ -147,11 +148,17 @@ def silence_words(silence: AlertSilence) -> str:
     return f"{what} by {silence.created_by}{f' ({why})' if why else ''} {until}"
 
 
+def details_of(event: AlertEvent) -> Mapping[str, Any]:
+    """What the event says of itself; nothing, where somebody has written something else there."""
+    details: object = event.details
+    return details if isinstance(details, dict) else {}
+
+
 def began_at(event: AlertEvent) -> datetime:
     """When it was first seen to fail, else when the event was written."""
     from pulsebase.models.fields import parsed_instant
 
-    told = (event.details or {}).get("started_at")
+    told = details_of(event).get("started_at")
     try:
         return parsed_instant(told) if isinstance(told, str) else event.created_at
     except (ValueError, OverflowError):  # details can be anybody's
@@ -160,5 +167,5 @@ def began_at(event: AlertEvent) -> datetime:
 
 def reason_of(event: AlertEvent) -> str:
     """Why it was opened, in one line."""
-    reason = (event.details or {}).get("reason")
+    reason = details_of(event).get("reason")
     return " ".join(reason.split()) if isinstance(reason, str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.cli.text import joined, time_text
@@ -35,8 +36,13 @@ def _span(silence: AlertSilence) -> str:
 
 def matcher_words(matcher: Mapping[str, Any]) -> str:
     """The services of a matcher: `db-*, shop with team=ai`."""
-    services = matcher.get("services")
-    names = ", ".join(map(str, services)) if isinstance(services, list) else "all services"
+    match matcher.get("services"):
+        case None:
+            names = "all services"
+        case list() as services:
+            names = ", ".join(map(str, services))
+        case other:  # not of our making; the database takes it for one name
+            names = str(other)
     labels = matcher.get("labels")
     if not isinstance(labels, dict) or not labels:
         return names
@@ -44,16 +50,16 @@ def matcher_words(matcher: Mapping[str, Any]) -> str:
 
 
 def schedule_words(schedule: Mapping[str, Any] | None) -> str:
-    """A schedule as people read it; one that is none as it stands."""
-    from pulsebase.errors import InvalidValueError
+    """A schedule as people read it; one that cannot be read as it stands."""
+    from pulsebase.errors import PulsebaseError
     from pulsebase.models.schedules import CronSchedule, schedule_of
 
     if schedule is None:
         return ""
     try:
         read = schedule_of(schedule)
-    except InvalidValueError:
-        return str(schedule)
+    except PulsebaseError:  # no schedule, or a cron expression where nothing here reads them
+        return json.dumps(schedule, ensure_ascii=False)
     until = f" until {time_text(read.until)}" if read.until else ""
     if isinstance(read, CronSchedule):
         duration = format_duration(read.duration)
