@@ -69,7 +69,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "monitors": LazyCommand(
         "monitors", "Show the monitors on this database and what each of them probes."
     ),
-    "prune": LazyCommand("prune", "Delete old checks and resolved alert events."),
+    "prune": LazyCommand(
+        "prune", "Delete old checks, resolved alert events, and what was told and done about them."
+    ),
     "db": LazyCommand("db", "Apply, inspect and write migrations."),
     "doctor": LazyCommand("doctor", "Find what is wrong with this installation and what mends it."),
 }
