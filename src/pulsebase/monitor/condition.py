@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pulsebase.monitor.connectivity import Connectivity
+    from pulsebase.monitor.delivering.dispatcher import Dispatcher
     from pulsebase.monitor.looking.turns import Turns
     from pulsebase.monitor.reachability import Reachability
     from pulsebase.monitor.recording.recorder import Recorder
@@ -20,10 +21,11 @@ __all__ = ["Condition"]
 
 _LATEST_TURN_SECONDS: Final = 10.0
 _OLDEST_CHECK_SECONDS: Final = 60.0
+_LONGEST_SILENCE_SECONDS: Final = 60.0
 
 
 class Condition:
-    """Watches turns, network and recorder; `trouble` names the first thing that is not well."""
+    """Watches the parts of a monitor; `trouble` names the first thing that is not well."""
 
     def __init__(
         self,
@@ -32,12 +34,14 @@ class Condition:
         connectivity: Connectivity,
         recorder: Recorder,
         reachability: Reachability,
+        dispatcher: Dispatcher | None = None,
         clock: Callable[[], float] = steady_seconds,
     ) -> None:
         self._turns = turns
         self._connectivity = connectivity
         self._recorder = recorder
         self._reachability = reachability
+        self._dispatcher = dispatcher
         self._clock = clock
         self._put = 0
         self._put_before: deque[tuple[float, int]] = deque([(clock(), 0)])
@@ -67,7 +71,8 @@ class Condition:
 
         All is well when no turn of ours is more than ten seconds late, the database answered the
         last call, no check has waited for it longer than a minute, in memory or on disk, the
-        network is there as far as it is asked, and not every look came back without an answer.
+        network is there as far as it is asked, not every look came back without an answer, and
+        messages could be claimed within the last minute.
         """
         told_something, told_nothing = self._told_something, self._told_nothing
         self._told_something = self._told_nothing = 0
@@ -81,6 +86,12 @@ class Condition:
             return f"checks wait for more than {_OLDEST_CHECK_SECONDS:.0f} s to be stored"
         if told_nothing and not told_something:
             return "no probe could look at its service"
+        return self._undelivered()
+
+    def _undelivered(self) -> str | None:
+        dispatcher = self._dispatcher
+        if dispatcher and dispatcher.failing_seconds > _LONGEST_SILENCE_SECONDS:
+            return f"no messages are delivered: {dispatcher.trouble}"
         return None
 
     def _waits_too_long(self) -> bool:
