@@ -124,7 +124,7 @@ def test_every_kind_of_verb_works(application: Application, service: str) -> Non
     assert len(application.call(HealthCheckModel.find_latest, service_name=service)) == 1
     event = application.call(
         AlertEventModel.create,
-        service_name=service,
+        service_name=f"{service} by hand",
         alert_type="service_down",
         details={"percent": "100% %s %(x)s :name ?", "quote": "'\"\\"},
     )

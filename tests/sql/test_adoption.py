@@ -29,6 +29,16 @@ values
     ('resolved only', 'service_down', 'resolved', '"text"', null, '2026-01-02Z'),
     ('', 'recovery', 'resolved', '[]', '2026-01-01Z', null);
 """
+DUPLICATES = """
+insert into alert_events (service_name, alert_type, status, details, created_at)
+values
+    ('', 'service_down', 'active', '[]', '2026-01-02Z'),
+    ('', 'service_down', 'active', '[1]', '2026-01-01Z'),
+    ('twice', 'service_down', 'active', '{"a": 1}', '2026-01-02Z'),
+    ('twice', 'service_down', 'active', null, '2026-01-01Z'),
+    ('twice', 'service_degraded', 'active', null, '2026-01-02Z');
+"""
+LATER = ("014", "015", "016", "017", "018")
 COMPLETE = """
 select count(*) from service_health_checks where checked_at is null or created_at is null
 """
@@ -40,7 +50,7 @@ def filled(plain_database: str) -> str:
     apply(plain_database, "012")
     with psycopg.connect(plain_database, autocommit=True) as connection:
         connection.execute(FOREIGN_ROWS.encode())
-    apply(plain_database, "013")
+    apply(plain_database, "013", *LATER)
     return plain_database
 
 
@@ -96,3 +106,25 @@ def test_an_old_alert_can_still_be_resolved(filled: str) -> None:
     with psycopg.connect(filled, autocommit=True) as connection:
         (event,) = AlertEventModel.find_active(connection)
         assert AlertEventModel.resolve(connection, event.id).status == "resolved"
+
+
+def test_of_several_active_events_of_a_type_the_oldest_stays(plain_database: str) -> None:
+    apply(plain_database, "012")
+    with psycopg.connect(plain_database, autocommit=True) as connection:
+        connection.execute(DUPLICATES.encode())
+    apply(plain_database, "013", *LATER)
+    active = rows(
+        plain_database,
+        "select service_name, alert_type, created_at::date::text, details from alert_events"
+        " where status = 'active' order by 1, 2",
+    )
+    assert active == [
+        ("", "service_down", "2026-01-01", [1]),
+        ("twice", "service_degraded", "2026-01-02", None),
+        ("twice", "service_down", "2026-01-01", None),
+    ]
+    resolved = rows(
+        plain_database,
+        "select details from alert_events where resolved_at is not null order by service_name",
+    )
+    assert resolved == [([],), ({"a": 1, "resolved_by": "duplicate"},)]

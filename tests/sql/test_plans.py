@@ -26,7 +26,7 @@ from generate_series(1, %(checks)s) as n (number), generate_series(1, %(services
 ALERTS = """
 insert into alert_events (service_name, alert_type, status, created_at, resolved_at)
 select 'service-' || number %% %(services)s, 'service_down',
-    case when number %% 1000 = 0 then 'active' else 'resolved' end, moment, moment
+    case when number <= %(services)s then 'active' else 'resolved' end, moment, moment
 from generate_series(1, 50000) as n (number),
     lateral (select now() - number * interval '1 minute') as m (moment);
 """

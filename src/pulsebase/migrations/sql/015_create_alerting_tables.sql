@@ -239,24 +239,62 @@ create table if not exists public.alert_message_attempts (
 );
 
 
--- At most one active event for a service and type. Where there are several the oldest stays.
-update public.alert_events as event
-set status = 'resolved',
-    resolved_at = coalesce(event.resolved_at, current_timestamp),
-    details = case
-        when pg_column_size(event.details) < 60000
-            then coalesce(event.details, '{}') || '{"resolved_by": "duplicate"}'
-        else event.details
-    end
-where event.status = 'active'
-    and exists (
+-- At most one active event for a service and type. Where there are several the oldest stays. Rows from
+-- before the rules of 013 may break them, and could not be touched while these hold.
+do $$
+declare
+    rule record;
+    rules jsonb := '[]';
+begin
+    if not exists (
         select
-        from public.alert_events as older
-        where older.service_name = event.service_name
-            and older.alert_type = event.alert_type
-            and older.status = 'active'
-            and (older.created_at, older.id) < (event.created_at, event.id)
-    );
+        from public.alert_events as event
+        where event.status = 'active'
+        group by event.service_name, event.alert_type
+        having count(*) > 1
+    ) then
+        return;
+    end if;
+    for rule in
+        select conname as name, pg_get_constraintdef(oid) as definition
+        from pg_catalog.pg_constraint
+        where conrelid = 'public.alert_events'::regclass
+            and contype = 'c'
+            and not convalidated
+    loop
+        rules := rules || to_jsonb(rule);
+        execute format('alter table public.alert_events drop constraint %I', rule.name);
+    end loop;
+
+    update public.alert_events as event
+    set status = 'resolved',
+        resolved_at = coalesce(event.resolved_at, current_timestamp),
+        details = case
+            when jsonb_typeof(event.details) = 'object' and pg_column_size(event.details) < 60000
+                then event.details || '{"resolved_by": "duplicate"}'
+            when event.details is null then '{"resolved_by": "duplicate"}'
+            else event.details
+        end
+    where event.status = 'active'
+        and exists (
+            select
+            from public.alert_events as older
+            where older.service_name = event.service_name
+                and older.alert_type = event.alert_type
+                and older.status = 'active'
+                and (older.created_at, older.id) < (event.created_at, event.id)
+        );
+
+    for rule in
+        select kept.name, kept.definition
+        from jsonb_to_recordset(rules) as kept (name text, definition text)
+    loop
+        execute format(
+            'alter table public.alert_events add constraint %I %s', rule.name, rule.definition
+        );
+    end loop;
+end
+$$;
 
 create unique index if not exists idx_alert_events_one_active
     on public.alert_events (service_name, alert_type)
