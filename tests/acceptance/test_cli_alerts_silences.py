@@ -84,7 +84,7 @@ def test_a_window_lies_between_two_times_or_lasts_from_one(database: str) -> Non
 def test_a_window_comes_again_by_a_cron_expression(database: str) -> None:
     window = made(
         database, "maintenance", "backup", "--every", "0 2 * * *", "--for", "1h",
-        "--zone", "Europe/Berlin", "--name", "nightly",
+        "--zone", "Europe/Berlin", "--name", "nightly backup",
     )  # fmt: skip
     assert window["schedule"] == {
         "cron": "0 2 * * *",
@@ -146,6 +146,8 @@ def test_a_name_that_no_service_has_is_remarked_on(database: str) -> None:
         ),
         (["a", "--starts", "2026-01-01T00:00Z", "--for", "1h"], "is over; it is "),
         (["a", "--starts", "1h"], "'1h' is no time"),
+        (["a", "--starts", "9999-12-31T00:00Z", "--for", "2d"], "after the year 9999"),
+        (["a", "--every", "0 2 * * *", "--for", "31d"], "at most 30d with --every"),
         (["a", "--every", "0 2 * *", "--for", "1h"], "five fields"),
         (["a", "--every", "0 2 * * *"], "--every needs --for"),
         (["a", "--every", "0 2 * * *", "--for", "1h", "--days", "mon"], "--every excludes --days"),
@@ -205,3 +207,10 @@ def test_silences_that_anybody_may_have_written_are_shown(database: str) -> None
     assert ended.code == 0
     assert ended.out.splitlines()[1].startswith("db ")
     assert '{"cron": 7}' in ended.out
+
+
+def test_what_is_advised_can_be_pasted_into_a_shell(database: str) -> None:
+    ended = run(database, "silence", "a", "--every", "0 2 * * *", "--for", "1h", "--name", "a b")
+    first, *_, last = ended.err.splitlines()
+    assert first.startswith('a: silenced every "0 2 * * *" for 1h (UTC); first from ')
+    assert last == "lift it with: pulsebase alerts lift 'a b'"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.cli.alerts.channels import channel_state
+from pulsebase.cli.alerts.wording import quoted
 from pulsebase.cli.findings import Finding
 from pulsebase.cli.text import age_text, joined, shortened, time_text
 from pulsebase.errors import NotMigratedError, PulsebaseError
@@ -97,7 +98,7 @@ def _disabled(channel: AlertChannel) -> Finding:
     owed = channel.waiting_count + channel.unfinished_count
     waiting = f"; {owed:,} for it wait" if owed else ""
     text = f"{channel.name} is disabled since {time_text(channel.disabled_at)}: {reason}{waiting}"
-    remedy = f"mend it, then run: pulsebase alerts enable {channel.name}"
+    remedy = f"mend it, then run: pulsebase alerts enable {quoted(channel.name)}"
     if channel.is_published and channel.refusals_in_a_row:
         return Finding("channels", "problem", text, remedy)
     return Finding("channels", "warning", text, remedy)  # somebody meant it, or it is gone

@@ -27,7 +27,9 @@ __all__ = [
     "alerts_of",
     "end_of",
     "id_in",
+    "later",
     "meant",
+    "positive",
     "until_options",
     "usage_error",
 ]
@@ -109,11 +111,20 @@ def end_of(duration: timedelta | None, until: datetime | None) -> datetime | Non
         message = "--for and --until exclude each other"
         raise usage_error(message)
     if duration is not None:
-        return now + positive(duration)
+        return later(now, duration)
     if until is not None and until <= now:
         message = f"--until {time_text(until)} is over; it is {time_text(now)} now"
         raise usage_error(message)
     return until
+
+
+def later(begin: datetime, duration: timedelta) -> datetime:
+    """The end of what begins then and lasts for --for."""
+    try:
+        return begin + positive(duration)
+    except OverflowError:
+        message = "--for ends after the year 9999"
+        raise usage_error(message) from None
 
 
 def positive(duration: timedelta) -> timedelta:

@@ -9,6 +9,7 @@ import click
 
 from pulsebase.cli.alerts.answers import act_options, actor_of, meant
 from pulsebase.cli.alerts.tables import print_texts
+from pulsebase.cli.alerts.wording import quoted
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
 from pulsebase.cli.output import Column, print_json, print_line, status_cell, tell
 from pulsebase.cli.text import time_text
@@ -73,7 +74,7 @@ def channels() -> None:
     print_texts(_COLUMNS, [_row(shown) for shown in found], ["WHY"])
     for shown in found:
         if shown.channel.disabled_at is not None:
-            tell(f"once it is mended, run: pulsebase alerts enable {shown.channel.name}")
+            tell(f"once it is mended, run: pulsebase alerts enable {quoted(shown.channel.name)}")
 
 
 @click.command("enable", cls=DatabaseCommand)
@@ -116,7 +117,9 @@ def disable(channel: str, by: str | None, note: str | None) -> None:
         since = time_text(before.disabled_at)
         tell(f"{channel} was disabled already at {since}: {before.disabled_reason}")
     else:
-        print_line(f"{channel} is disabled; enable it with: pulsebase alerts enable {channel}")
+        print_line(
+            f"{channel} is disabled; enable it with: pulsebase alerts enable {quoted(channel)}"
+        )
 
 
 def channel_state(channel: AlertChannel) -> str:

@@ -12,6 +12,7 @@ import click
 from pulsebase.cli.alerts.answers import act_options, actor_of, usage_error
 from pulsebase.cli.alerts.standing import held_words
 from pulsebase.cli.alerts.tables import print_texts
+from pulsebase.cli.alerts.wording import quoted
 from pulsebase.cli.options import DatabaseCommand, Failure, current_options
 from pulsebase.cli.output import Column, print_json, print_line, status_cell, tell
 from pulsebase.cli.text import shortened, time_text
@@ -144,7 +145,8 @@ def replay(
     for each in replayed:
         print_line(f"{each.id} to {each.channel} is pending again: {_what(each)}")
     for name, reason in disabled:
-        tell(f"{name} is disabled ({reason}), so they wait; run: pulsebase alerts enable {name}")
+        enable = f"pulsebase alerts enable {quoted(name)}"
+        tell(f"{name} is disabled ({reason}), so they wait; run: {enable}")
 
 
 def _find(connection: Connection, status: str | None, channel: str | None, most: int) -> _Found:

@@ -14,12 +14,13 @@ from pulsebase.cli.alerts.answers import (
     act_options,
     actor_of,
     end_of,
+    later,
     meant,
     positive,
     until_options,
     usage_error,
 )
-from pulsebase.cli.alerts.wording import silence_sentence
+from pulsebase.cli.alerts.wording import quoted, silence_sentence
 from pulsebase.cli.options import DatabaseCommand, current_options
 from pulsebase.cli.output import print_json, print_line, tell
 from pulsebase.cli.text import time_text
@@ -38,6 +39,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME_OF_DAY: Final = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)", re.ASCII)
 _HOURS_OF_DAY: Final = 24
+_LONGEST_EACH: Final = timedelta(days=30)
 
 
 class _Label(click.ParamType[tuple[str, str]]):
@@ -131,8 +133,10 @@ class _When:
 
         zone, until = self.zone or "UTC", end_of(None, self.until)
         if self.every is not None and self.duration is not None:
-            duration = positive(self.duration)
-            return CronSchedule(cron=self.every, duration=duration, zone=zone, until=until)
+            if positive(self.duration) > _LONGEST_EACH:
+                message = "--for must be at most 30d with --every"
+                raise usage_error(message)
+            return CronSchedule(cron=self.every, duration=self.duration, zone=zone, until=until)
         if self.from_time is not None and self.to_time is not None:
             return WeeklySchedule(
                 days=self.days or tuple(range(1, 8)),
@@ -156,7 +160,7 @@ class _When:
         if self.starts is None or self.duration is None or self.until is not None:
             end = end_of(self.duration, self.until)
         else:
-            end = end_of(None, self.starts + positive(self.duration))
+            end = end_of(None, later(self.starts, self.duration))
         if end is not None and self.starts is not None and end <= self.starts:
             message = f"--until {time_text(end)} must be after --starts {time_text(self.starts)}"
             raise usage_error(message)
@@ -298,4 +302,4 @@ def _explain(created: AlertSilence, unknown: Sequence[str]) -> None:
     tell(silence_sentence(created))
     for remark in unknown:
         tell(remark)
-    tell(f"lift it with: pulsebase alerts lift {created.name or created.id}")
+    tell(f"lift it with: pulsebase alerts lift {quoted(created.name or str(created.id))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.cli.text import joined, time_text
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
 
     from pulsebase.models.alert_silence import AlertSilence
 
-__all__ = ["matcher_words", "schedule_words", "silence_sentence", "silence_state", "state_words"]
+__all__ = [
+    "matcher_words",
+    "quoted",
+    "schedule_words",
+    "silence_sentence",
+    "silence_state",
+    "state_words",
+]
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WHOLE_WEEK: Final = 7
@@ -22,8 +30,8 @@ _WHOLE_WEEK: Final = 7
 def silence_sentence(silence: AlertSilence) -> str:
     """What a silence does, and when."""
     what = "in maintenance" if silence.kind == "maintenance" else "silenced"
-    again = f", {schedule_words(silence.schedule)}" if silence.schedule else ""
-    return f"{matcher_words(silence.matcher)}: {what} {_span(silence)}{again}"
+    again = f"{schedule_words(silence.schedule)}; first " if silence.schedule else ""
+    return f"{matcher_words(silence.matcher)}: {what} {again}{_span(silence)}"
 
 
 def _span(silence: AlertSilence) -> str:
@@ -74,6 +82,11 @@ def _days(days: tuple[int, ...]) -> str:
     is_row = len(days) > 2 and days[-1] - days[0] == len(days) - 1  # noqa: PLR2004 -- fri,sat is short
     shown = [_DAYS[day - 1] for day in days]
     return f"{shown[0]}-{shown[-1]}" if is_row else ",".join(shown)
+
+
+def quoted(name: str) -> str:
+    """A name as a shell takes it, for the commands that are advised."""
+    return shlex.quote(name)
 
 
 def silence_state(silence: AlertSilence) -> str:
