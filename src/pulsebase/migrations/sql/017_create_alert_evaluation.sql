@@ -209,11 +209,8 @@ begin
             when checked_at >= streak_since + make_interval(secs => open_seconds) then streak_since
         end;
     end if;
-    if streak >= open_checks then
-        failed_since := streak_since;
-    end if;
     if open_of <= open_checks then
-        return failed_since;
+        return case when streak >= open_checks then streak_since end;
     end if;
     select count(*), min((newest.one ->> 'at')::timestamptz)
     into failed, failed_since
@@ -223,7 +220,11 @@ begin
             when counts_down_only then newest.one ->> 'status' = 'down'
             else newest.one ->> 'status' <> 'healthy'
         end;
-    return case when failed >= open_checks then failed_since end;
+    return case
+        when failed >= open_checks then failed_since
+        -- The window remembers only what came since its policy was published.
+        when streak >= open_checks then streak_since
+    end;
 end
 $function$;
 
@@ -604,11 +605,15 @@ begin
     end if;
     state.event_id := public.open_alert_event(state.service_name, alert_type, details);
     if not is_new then
+        -- What brought the other may have begun before this one did.
         perform public.close_alert_event(
-            previous_event_id, since,
+            previous_event_id, greatest(since, state.since),
             jsonb_build_object(
-                'resolved_by', 'superseded', 'superseded_by', state.event_id,
-                'last_failed', state.last_failed
+                'resolved_by', 'superseded',
+                'superseded_by', state.event_id,
+                'last_failed', state.last_failed,
+                'downtime_seconds',
+                    extract(epoch from greatest(since, state.since) - state.since)
             )
         );
     end if;
@@ -824,8 +829,7 @@ comment on function public.is_steady_state is
 
 
 create or replace function public.quiet_tracks(
-    service_name text,
-    before timestamptz,
+    newest public.service_health_checks,
     fresh interval
 ) returns jsonb
 language plpgsql
@@ -849,9 +853,9 @@ begin
                 public.location_of(known.probe_details) as location,
                 max(known.checked_at) as last_checked_at
             from public.service_health_checks as known
-            where known.service_name = quiet_tracks.service_name
-                and known.checked_at >= before - fresh
-                and known.checked_at < before
+            where known.service_name = newest.service_name
+                and known.checked_at >= newest.checked_at - fresh
+                and (known.checked_at, known.id) < (newest.checked_at, newest.id)
             group by 1
         ) as heard
     );
@@ -918,9 +922,7 @@ begin
             policy := public.alert_policy_of(service_name);
             rules := public.alert_rules_of(policy);
             if state.is_steady then
-                state.tracks := public.quiet_tracks(
-                    service_name, newest.checked_at, rules.location_fresh
-                );
+                state.tracks := public.quiet_tracks(newest, rules.location_fresh);
             end if;
         end if;
         state := public.step_service(state, newest, rules, policy);
