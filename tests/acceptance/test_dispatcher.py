@@ -33,10 +33,11 @@ from tests.support.server_process import free_port
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from pulsebase.notifiers import Notifier
     from tests.support.postgres_server import PostgresServer
+    from tests.support.postgrest_server import PostgrestServer
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +48,11 @@ def hook(url: str, timeout_seconds: float = 10) -> WebhookNotifier:
 
 
 @asynccontextmanager
-async def dispatching(database: str, **notifiers: Notifier) -> AsyncIterator[Dispatcher]:
+async def dispatching(
+    database: str, key: str | None = None, **notifiers: Notifier
+) -> AsyncIterator[Dispatcher]:
     async with (
-        connect_async(database) as connection,
+        connect_async(database, key=key) as connection,
         Dispatcher(connection, notifiers, reachability=Reachability()) as dispatcher,
     ):
         yield dispatcher
@@ -74,6 +77,18 @@ async def test_what_is_owed_is_sent_once_with_the_message_as_its_key(
     assert repeats_by_key(receiver.received) == dict.fromkeys(messages(database), 1)
     assert "told 'ops' opened: service_down of 'checkout'" in caplog.text
     assert "told 'ops' resolved: service_down of 'checkout'" in caplog.text
+
+
+async def test_over_https_all_is_the_same(
+    database: str, start_postgrest: Callable[[str], PostgrestServer]
+) -> None:
+    publish(database, "ops")
+    server = await asyncio.to_thread(start_postgrest, database)
+    async with Receiver() as receiver:
+        open_alerts(database, [f"service-{number}" for number in range(20)])
+        async with dispatching(server.url, server.service_key, ops=hook(receiver.url)):
+            await until_delivered(database, 20)
+    assert repeats_by_key(receiver.received) == dict.fromkeys(messages(database), 1)
 
 
 async def test_messages_about_a_service_go_out_in_order_also_when_one_has_to_be_repeated(
