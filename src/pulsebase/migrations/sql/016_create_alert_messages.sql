@@ -25,6 +25,21 @@ create index if not exists idx_alert_messages_channel
     on public.alert_messages (channel, created_at, id);
 
 
+create or replace function public.bounded_interval(seconds double precision) returns interval
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $function$
+begin
+    return make_interval(secs => least(greatest(seconds, 0), 3153600000));
+end
+$function$;
+
+comment on function public.bounded_interval is
+    'So many seconds, at most a hundred years: what somebody wrote by hand must not stop alerting.';
+
+
 create or replace function public.like_pattern_of(pattern text) returns text
 language plpgsql
 immutable
@@ -455,7 +470,7 @@ begin
         service_name, incident_id, event_id, routed.routed_channel, kind,
         routed.delay_seconds > 0,
         least(
-            moment + make_interval(secs => routed.delay_seconds),
+            moment + public.bounded_interval(routed.delay_seconds),
             -- Changing between slow and down must not put off an escalation for ever.
             (
                 select min(earlier.due_at)
@@ -699,7 +714,7 @@ declare
         where known.name = queue_alert_reminders.channel
             and known.is_published
             and sent.awaits_reminders
-            and sent.finished_at <= moment - make_interval(secs => known.remind_every_seconds)
+            and sent.finished_at <= moment - public.bounded_interval(known.remind_every_seconds)
     );
     -- Of these, what the channel was told last of an alert that is still active.
     last_told constant uuid[] := array(
@@ -856,7 +871,7 @@ begin
         select
             composed.message_id, channel, composed.service_name, composed.delivery_count,
             begins_at + (composed.position - 1) * interval '1 microsecond', moment,
-            moment + make_interval(secs => rules.give_up_after_seconds)
+            moment + public.bounded_interval(rules.give_up_after_seconds)
         from composed
     )
     update public.alert_deliveries as waiting
@@ -908,8 +923,8 @@ set search_path = ''
 as $function$
 begin
     -- A little early, so that a message with rounds of a second is still out within its window.
-    return ready_at + make_interval(
-        secs => rules.group_window_seconds - least(1, rules.group_window_seconds / 10)
+    return ready_at + public.bounded_interval(
+        rules.group_window_seconds - least(1, rules.group_window_seconds / 10)
     );
 end
 $function$;
@@ -931,7 +946,7 @@ begin
         select count(*)
         from public.alert_messages as formed
         where formed.channel = rules.name
-            and formed.created_at > moment - make_interval(secs => rules.rate_period_seconds)
+            and formed.created_at > moment - public.bounded_interval(rules.rate_period_seconds)
             and formed.created_at <= moment
     );
 end
@@ -1109,7 +1124,7 @@ begin
             join public.alert_messages as message on message.id = unfinished.message_id
             where not unfinished.has_to_wait
             union all
-            select reminded.finished_at + make_interval(secs => known.remind_every_seconds)
+            select reminded.finished_at + public.bounded_interval(known.remind_every_seconds)
             from known
             cross join lateral (
                 select min(sent.finished_at) as finished_at
@@ -1118,7 +1133,7 @@ begin
                     and sent.awaits_reminders
                     -- Those from before wait for something that has no time.
                     and sent.finished_at
-                        > moment - make_interval(secs => known.remind_every_seconds)
+                        > moment - public.bounded_interval(known.remind_every_seconds)
             ) as reminded
             where known.is_published
         ) as times
@@ -1140,10 +1155,10 @@ set search_path = ''
 as $function$
 begin
     return (
-        select formed.created_at + make_interval(secs => rules.rate_period_seconds)
+        select formed.created_at + public.bounded_interval(rules.rate_period_seconds)
         from public.alert_messages as formed
         where formed.channel = rules.name
-            and formed.created_at > moment - make_interval(secs => rules.rate_period_seconds)
+            and formed.created_at > moment - public.bounded_interval(rules.rate_period_seconds)
             and formed.created_at <= moment
         order by formed.created_at desc, formed.id desc
         offset rules.rate_limit - 1
@@ -1192,7 +1207,7 @@ begin
                     where sent.channel = known.name
                         and sent.awaits_reminders
                         and sent.finished_at
-                            <= moment - make_interval(secs => known.remind_every_seconds)
+                            <= moment - public.bounded_interval(known.remind_every_seconds)
                 )
             )
         order by known.name
@@ -1205,7 +1220,7 @@ begin
     end loop;
     perform public.give_up_alert_messages(moment);
     leased := public.lease_alert_messages(
-        worker, channels, moment + make_interval(secs => lease_seconds), max_messages, moment
+        worker, channels, moment + public.bounded_interval(lease_seconds), max_messages, moment
     );
     return jsonb_build_object(
         'messages', public.describe_leased_messages(leased),
@@ -1409,7 +1424,12 @@ begin
             else public.next_attempt_of(message, retry_after_seconds, moment)
         end,
         finished_at = case when is_over then moment end,
-        awaits_reminders = is_over,
+        awaits_reminders = is_over and exists (
+            select
+            from public.alert_deliveries as told
+            where told.message_id = sent.id
+                and told.kind <> 'resolved'
+        ),
         leased_by = null,
         leased_until = null,
         last_error = case when outcome = 'delivered' then sent.last_error else error end
@@ -1964,6 +1984,7 @@ declare
     outsider text;
 begin
     foreach verb in array array[
+        'public.bounded_interval(double precision)',
         'public.like_pattern_of(text)',
         'public.matches_service(jsonb, text, jsonb)',
         'public.hours_include(jsonb, timestamptz)',
