@@ -27,11 +27,15 @@ def alerting(url: str) -> Iterator[Alerting]:
 
 
 def fail(url: str, *services: str, reason: str = "connection refused") -> list[str]:
-    """Open an alert of each service, and give the ids."""
+    """Have each service fail now, which opens an alert of each; the ids of these."""
     with alerting(url) as database:
         for service in services:
             database.at_once(service)
-            database.check(service, "down", details={"error": {"message": reason}})
+            database.connection.execute(
+                "insert into service_health_checks (service_name, status, probe_details)"
+                " values (%s, 'down', %s)",
+                [service, json.dumps({"error": {"message": reason}})],
+            )
         rows = database.connection.execute(
             "select service_name, id::text from alert_events where status = 'active'"
         ).fetchall()
