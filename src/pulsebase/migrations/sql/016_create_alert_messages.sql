@@ -248,10 +248,15 @@ begin
         join public.monitored_services as known on known.service_name = lineage.ancestor
         cross join unnest(known.depends_on) as parent (name)
     ),
+    -- Materialized, or each ancestor is looked at once for each of its descendants.
+    ancestors as materialized (
+        select distinct lineage.ancestor
+        from lineage
+    ),
     troubled as materialized (
-        select named.ancestor
-        from (select distinct lineage.ancestor from lineage) as named
-        where public.is_service_in_trouble(named.ancestor)
+        select ancestors.ancestor
+        from ancestors
+        where public.is_service_in_trouble(ancestors.ancestor)
     ),
     above (troubled, name) as (
         select troubled.ancestor, parent.name
