@@ -39,6 +39,7 @@ log = logging.getLogger("pulsebase.monitor")
 _DIRECT_PAUSE_SECONDS: Final = 1.0
 _HTTPS_PAUSE_SECONDS: Final = 5.0
 _SHORTEST_SHARE: Final = 0.1
+_JUST_NOW_SECONDS: Final = 2.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _CALL_SECONDS: Final = 20.0
 _FAREWELL: Final = timedelta(seconds=5)
@@ -153,10 +154,15 @@ class Dispatcher:
             self._stirred.set()
 
     def _seconds_until(self, due_at: datetime | None) -> float:
-        """Sooner where something is due by then; our clock need not be the database's."""
+        """Sooner than usual where something is due by then.
+
+        Our clock may be ahead of the database's: what is long due by it is no reason to hurry.
+        """
         if due_at is None:
             return self._pause_seconds
         seconds = (due_at - datetime.now(UTC)).total_seconds()
+        if seconds < -_JUST_NOW_SECONDS:
+            return self._pause_seconds
         return max(_SHORTEST_SHARE * self._pause_seconds, min(self._pause_seconds, seconds))
 
     def _seconds_after_failure(self) -> float:
