@@ -182,16 +182,24 @@ class Reference:
         stored = sorted(self.stored[service].values())
         if state.is_steady:
             others = [check for check in stored if check not in batch]
-            due = sorted(check for check in batch if not others or check > others[-1])
+            due = sorted(check for check in batch if not others or _is_due(check, others[-1]))
+            state.last = others[-1] if others else None
             if not due or all(check.status == "healthy" for check in due):
                 return
             # Only that these locations are not silent: all is well there.
             state.tracks = {}
-            for check in others:
-                if check.checked_at >= due[0].checked_at - policy["location_fresh_seconds"]:
+            fresh_since = due[0].checked_at - policy["location_fresh_seconds"]
+            for check in stored:
+                if check < due[0] and check.checked_at >= fresh_since:
                     _track(state, check).look(check.checked_at, "healthy", policy)
         else:
-            due = [check for check in stored if state.last is None or check > state.last]
+            due = [
+                check
+                for check in stored
+                if state.last is None
+                or check > state.last
+                or (check in batch and _is_due(check, state.last))
+            ]
         if not due:
             return
         for check in due:
@@ -200,7 +208,7 @@ class Reference:
         state.is_steady = calm and all(track.is_calm for track in state.tracks.values())
 
     def _decide(self, state: State, check: Check, policy: Mapping[str, Any]) -> None:
-        now, state.last = check.checked_at, check
+        now, state.last = check.checked_at, max(check, state.last or check)
         _track(state, check).look(now, _counted(check, policy), policy)
         verdict, began_at = _vote(state.tracks.values(), now, policy)
         if state.flapping_since is not None and _kept_still(state.changes, now, policy):
@@ -230,6 +238,11 @@ class Reference:
             return by_hand
         self.events.append(new)
         return new
+
+
+def _is_due(new: Check, last: Check) -> bool:
+    """Not before the last one that counted; of one time, a new one counts whatever its id."""
+    return new.checked_at >= last.checked_at
 
 
 def _counted(check: Check, policy: Mapping[str, Any]) -> str:
