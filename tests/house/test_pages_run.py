@@ -56,17 +56,39 @@ def test_toml_is_accepted(block: str, tmp_path: Path) -> None:
 
 
 def test_the_grants_for_an_application_role_are_enough(database: str) -> None:
-    """A role with what the page grants can record and read."""
-    [page_sql] = blocks("docs/howto/application-role.md", "sql")
+    """A role with what the page grants can record and read, and alerts are opened."""
+    recording, _ = blocks("docs/howto/application-role.md", "sql")
     with psycopg.connect(database) as connection:
         connection.execute("create role app")
-        connection.execute(page_sql.encode())
+        connection.execute(recording.encode())
         connection.execute("set local role app")
-        connection.execute("select create_health_check('a', 'healthy')")
-        found = connection.execute("select find_health_checks('a')").fetchone()
-        assert found is not None
-        assert len(found[0]) == 1
+        for _ in range(3):
+            connection.execute("select create_health_check('a', 'down')")
+        for verb in ("find_health_checks('a')", "find_active_alert_events('a')"):
+            found = connection.execute(f"select {verb}".encode()).fetchone()
+            assert found is not None
+            assert found[0], verb
         connection.rollback()  # the role would outlive the database
+
+
+def test_the_grants_for_a_monitors_role_are_enough(database: str) -> None:
+    """For the calls of each layer of alerting."""
+    _, monitoring = blocks("docs/howto/application-role.md", "sql")
+    with psycopg.connect(database) as connection:
+        connection.execute("create role monitor")
+        connection.execute(monitoring.encode())
+        connection.execute("set local role monitor")
+        for verb in (
+            "create_health_check('a', 'down')",
+            'publish_monitored_services(\'[{"service_name": "a"}]\')',
+            'publish_alert_channels(\'[{"name": "ops", "group_window_seconds": 0}]\', \'[]\')',
+            "evaluate_health_checks()",
+            "claim_alert_messages(gen_random_uuid(), array['ops'])",
+            "find_alert_acts()",
+            "find_monitors()",
+        ):
+            assert connection.execute(f"select {verb}".encode()).fetchone(), verb
+        connection.rollback()
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

@@ -41,6 +41,8 @@ create table if not exists public.service_states (
     is_steady boolean not null default true,
     last_checked_at timestamptz,
     last_check_id uuid,
+    -- All that were evaluated of that very time: those of one transaction often bear one time.
+    evaluated_ids uuid[] not null default '{}',
     -- For each location ('' where checks name none): its streaks, window and verdict.
     tracks jsonb not null default '{}',
     incident_id uuid,

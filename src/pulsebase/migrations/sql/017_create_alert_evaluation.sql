@@ -784,8 +784,16 @@ begin
         state.tracks, array[location],
         public.step_alert_track(state.tracks -> location, seen, newest.checked_at, rules)
     );
-    state.last_checked_at := newest.checked_at;
-    state.last_check_id := newest.id;
+    if newest.checked_at > state.last_checked_at then
+        state.evaluated_ids := '{}';
+    end if;
+    if cardinality(state.evaluated_ids) < 100 then
+        state.evaluated_ids := state.evaluated_ids || newest.id;
+    end if;
+    if (newest.checked_at, newest.id) > (state.last_checked_at, state.last_check_id) then
+        state.last_checked_at := newest.checked_at;
+        state.last_check_id := newest.id;
+    end if;
     if seen <> 'healthy' then
         state.last_failed := public.check_summary(newest);
     end if;
@@ -830,6 +838,7 @@ comment on function public.is_steady_state is
 
 create or replace function public.quiet_tracks(
     newest public.service_health_checks,
+    check_ids uuid[],
     fresh interval
 ) returns jsonb
 language plpgsql
@@ -854,8 +863,8 @@ begin
                 max(known.checked_at) as last_checked_at
             from public.service_health_checks as known
             where known.service_name = newest.service_name
-                and known.checked_at >= newest.checked_at - fresh
-                and (known.checked_at, known.id) < (newest.checked_at, newest.id)
+                and known.checked_at between newest.checked_at - fresh and newest.checked_at
+                and not known.id = any (check_ids)
             group by 1
         ) as heard
     );
@@ -864,6 +873,39 @@ $function$;
 
 comment on function public.quiet_tracks is
     'The locations that were heard of a steady service; nothing else of it is worth remembering.';
+
+
+create or replace function public.state_after_quiet(
+    state public.service_states,
+    check_ids uuid[]
+) returns public.service_states
+language plpgsql
+stable
+set search_path = ''
+as $function$
+declare
+    newest record;
+begin
+    -- Healthy checks of a steady service were decided on by being left alone.
+    select known.checked_at, known.id into newest
+    from public.service_health_checks as known
+    where known.service_name = state.service_name
+        and not known.id = any (check_ids)
+    order by known.checked_at desc, known.id desc
+    limit 1;
+    if (newest.checked_at, newest.id) > (state.last_checked_at, state.last_check_id) then
+        if newest.checked_at > state.last_checked_at then
+            state.evaluated_ids := '{}';
+        end if;
+        state.last_checked_at := newest.checked_at;
+        state.last_check_id := newest.id;
+    end if;
+    return state;
+end
+$function$;
+
+comment on function public.state_after_quiet is
+    'The state of a steady service after all its checks but the ones that are new.';
 
 
 create or replace function public.evaluate_service(
@@ -891,30 +933,23 @@ begin
     from public.service_states as known
     where known.service_name = evaluate_service.service_name
     for update;
-    after_at := coalesce(state.last_checked_at, '-infinity');
-    after_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
+    state.last_checked_at := coalesce(state.last_checked_at, '-infinity');
+    state.last_check_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
     if state.is_steady then
-        -- Healthy checks of a steady service were decided on by being left alone.
-        select known.checked_at, known.id into after_at, after_id
-        from (
-            select known.checked_at, known.id
-            from public.service_health_checks as known
-            where known.service_name = evaluate_service.service_name
-                and not known.id = any (check_ids)
-            order by known.checked_at desc, known.id desc
-            limit 1
-        ) as known
-        where (known.checked_at, known.id) > (after_at, after_id);
-        after_at := coalesce(after_at, state.last_checked_at, '-infinity');
-        after_id := coalesce(
-            after_id, state.last_check_id, '00000000-0000-0000-0000-000000000000'
-        );
+        state := public.state_after_quiet(state, check_ids);
     end if;
+    after_at := state.last_checked_at;
+    after_id := state.last_check_id;
     for newest in
         select known.*
         from public.service_health_checks as known
         where known.service_name = evaluate_service.service_name
-            and (known.checked_at, known.id) > (after_at, after_id)
+            and known.checked_at >= after_at
+            and (
+                (known.checked_at, known.id) > (after_at, after_id)
+                -- Checks of one transaction bear one time, and their ids any order.
+                or (known.id = any (check_ids) and not known.id = any (state.evaluated_ids))
+            )
             and isfinite(known.checked_at)
         order by known.checked_at, known.id
     loop
@@ -922,7 +957,7 @@ begin
             policy := public.alert_policy_of(service_name);
             rules := public.alert_rules_of(policy);
             if state.is_steady then
-                state.tracks := public.quiet_tracks(newest, rules.location_fresh);
+                state.tracks := public.quiet_tracks(newest, check_ids, rules.location_fresh);
             end if;
         end if;
         state := public.step_service(state, newest, rules, policy);
@@ -953,6 +988,7 @@ begin
         is_steady = steady,
         last_checked_at = state.last_checked_at,
         last_check_id = state.last_check_id,
+        evaluated_ids = state.evaluated_ids,
         tracks = case when steady then '{}' else state.tracks end,
         incident_id = state.incident_id,
         event_id = state.event_id,
@@ -1354,7 +1390,7 @@ begin
                 'vote_of_tracks', 'alert_reason', 'check_summary', 'details_with',
                 'open_alert_event', 'close_alert_event', 'opening_details', 'open_alert',
                 'recover_service', 'end_flapping', 'location_of', 'step_service',
-                'is_steady_state', 'quiet_tracks', 'evaluate_service', 'keep_service_state',
+                'is_steady_state', 'quiet_tracks', 'state_after_quiet', 'evaluate_service', 'keep_service_state',
                 'evaluate_health_checks', 'evaluate_new_checks', 'create_alert_event',
                 'alert_policy_problem', 'publish_alert_policies', 'publish_monitored_services',
                 'find_monitored_services', 'find_service_states'
