@@ -45,7 +45,18 @@ if TYPE_CHECKING:
         UnavailableError,
         UniqueViolationError,
     )
+    from pulsebase.models.alert_act import AlertAct, AlertActModel
+    from pulsebase.models.alert_channel import (
+        AlertChannel,
+        AlertChannelModel,
+        NewAlertChannel,
+        NewAlertRoute,
+        RouteHours,
+    )
     from pulsebase.models.alert_event import AlertEvent, AlertEventModel, AlertStatus, AlertType
+    from pulsebase.models.alert_message import AlertMessage, AlertMessageModel
+    from pulsebase.models.alert_policy import AlertPolicyModel, NewAlertPolicy
+    from pulsebase.models.alert_silence import AlertSilence, AlertSilenceModel, MaintenanceWindow
     from pulsebase.models.health_check import (
         CreatedMany,
         HealthCheck,
@@ -56,13 +67,29 @@ if TYPE_CHECKING:
         StatusCounts,
     )
     from pulsebase.models.monitor import Monitor, MonitorModel, MonitorServices
+    from pulsebase.models.monitored_service import (
+        MonitoredService,
+        MonitoredServiceModel,
+        NewMonitoredService,
+    )
+    from pulsebase.models.schedules import CronSchedule, WeeklySchedule
+    from pulsebase.models.service_state import ServiceState, ServiceStateModel
     from pulsebase.verbs import using
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlertAct",
+    "AlertActModel",
+    "AlertChannel",
+    "AlertChannelModel",
     "AlertEvent",
     "AlertEventModel",
+    "AlertMessage",
+    "AlertMessageModel",
+    "AlertPolicyModel",
+    "AlertSilence",
+    "AlertSilenceModel",
     "AlertStatus",
     "AlertType",
     "AsyncConnection",
@@ -73,6 +100,7 @@ __all__ = [
     "ConnectTimeoutError",
     "Connection",
     "CreatedMany",
+    "CronSchedule",
     "DatabaseError",
     "EmbeddedServerError",
     "ForeignKeyViolationError",
@@ -84,6 +112,7 @@ __all__ = [
     "InvalidValueError",
     "LatestHealthCheck",
     "LockTimeoutError",
+    "MaintenanceWindow",
     "MalformedResponseError",
     "MigrationError",
     "MissingExtraError",
@@ -91,7 +120,13 @@ __all__ = [
     "Monitor",
     "MonitorModel",
     "MonitorServices",
+    "MonitoredService",
+    "MonitoredServiceModel",
+    "NewAlertChannel",
+    "NewAlertPolicy",
+    "NewAlertRoute",
     "NewHealthCheck",
+    "NewMonitoredService",
     "NotFoundError",
     "NotMigratedError",
     "NotNullViolationError",
@@ -99,13 +134,17 @@ __all__ = [
     "ProjectPausedError",
     "PulsebaseError",
     "RateLimitedError",
+    "RouteHours",
     "SerializationError",
+    "ServiceState",
+    "ServiceStateModel",
     "StaleSchemaCacheError",
     "StatementTimeoutError",
     "Status",
     "StatusCounts",
     "UnavailableError",
     "UniqueViolationError",
+    "WeeklySchedule",
     "__version__",
     "connect",
     "connect_async",
@@ -125,6 +164,24 @@ _ELSEWHERE = {
         "StatusCounts",
     ),
     "models.monitor": ("Monitor", "MonitorModel", "MonitorServices"),
+    "models.alert_act": ("AlertAct", "AlertActModel"),
+    "models.alert_channel": (
+        "AlertChannel",
+        "AlertChannelModel",
+        "NewAlertChannel",
+        "NewAlertRoute",
+        "RouteHours",
+    ),
+    "models.alert_message": ("AlertMessage", "AlertMessageModel"),
+    "models.alert_policy": ("AlertPolicyModel", "NewAlertPolicy"),
+    "models.alert_silence": ("AlertSilence", "AlertSilenceModel", "MaintenanceWindow"),
+    "models.monitored_service": (
+        "MonitoredService",
+        "MonitoredServiceModel",
+        "NewMonitoredService",
+    ),
+    "models.schedules": ("CronSchedule", "WeeklySchedule"),
+    "models.service_state": ("ServiceState", "ServiceStateModel"),
     "verbs": ("using",),
 }
 _MODULE_OF = {name: module for module, names in _ELSEWHERE.items() for name in names}
