@@ -72,6 +72,21 @@ def test_an_alert_is_shown_with_its_acts_and_what_channels_were_told(database: s
     assert "503 from the chat room; again at " in shown
 
 
+def test_an_alert_that_waits_for_a_parent_says_for_which(database: str) -> None:
+    with alerting(database) as known:
+        known.channel("ops")
+        known.at_once("network")
+        known.at_once("gateway", depends_on=("network",))
+        known.at_once("child", depends_on=("gateway", "calm"))
+        known.check("network", "down")
+        known.check("gateway", "degraded")
+        known.check("child", "down")
+    [alert] = told(database, "show", "child")["alert_events"]
+    assert alert["ailing_parents"] == {"gateway": "degraded", "network": "down"}
+    shown = run(database, "show", "child").out
+    assert "depends on    gateway, which is degraded, network, which is down\n" in shown
+
+
 def test_an_alert_that_nobody_hears_of_says_so(database: str) -> None:
     fail(database, "shop")
     ended = run(database, "show", "shop")

@@ -2,6 +2,7 @@
 
 answers    the options that commands share: who acts, until when, which alert
 standing   an alert with all that quiets it
+parents    what a service depends on and is not well
 wording    silences in words
 tables     tables with long texts in them
 listing    list

@@ -13,6 +13,7 @@ from pulsebase.cli.alerts.acts import print_acts
 from pulsebase.cli.alerts.answers import alerts_of
 from pulsebase.cli.alerts.listing import ALERT_STYLES
 from pulsebase.cli.alerts.messages import MESSAGE_STYLES, waits_for
+from pulsebase.cli.alerts.parents import ailing_parents
 from pulsebase.cli.alerts.standing import Standing, began_at, details_of, reason_of, standings
 from pulsebase.cli.alerts.tables import print_texts
 from pulsebase.cli.options import DatabaseCommand, current_options
@@ -74,9 +75,15 @@ class _Alert:
     standing: Standing
     acts: Sequence[AlertAct]
     told: Sequence[_Told]
+    ailing_parents: Mapping[str, str]
 
     def document(self) -> dict[str, Any]:
-        return {**self.standing.document(), "acts": self.acts, "deliveries": self.told}
+        return {
+            **self.standing.document(),
+            "ailing_parents": self.ailing_parents,
+            "acts": self.acts,
+            "deliveries": self.told,
+        }
 
 
 @click.command("show", cls=DatabaseCommand)
@@ -104,7 +111,10 @@ def _alert(connection: Connection, event: AlertEvent) -> _Alert:
     else:
         standing = Standing(event=event)
     acts = list(AlertActModel.iterate(connection, event_id=event.id))[::-1]
-    return _Alert(standing, acts, [*_sent(connection, event), *_owed(connection, event)])
+    told = [*_sent(connection, event), *_owed(connection, event)]
+    is_child = "parent" in standing.held_by
+    parents = connection.run(ailing_parents(event.service_name)) if is_child else {}
+    return _Alert(standing, acts, told, parents)
 
 
 def _sent(connection: Connection, event: AlertEvent) -> list[_Told]:
@@ -184,7 +194,7 @@ def _print(alert: _Alert) -> None:
         ", ",
         status_cell(event.status),
     )
-    for title, text in _facts(alert.standing):
+    for title, text in (*_facts(alert.standing), ("depends on", _ailing(alert))):
         if text:
             print_line(f"  {title:<{_TITLE_WIDTH}}  {text}")
     if alert.acts:
@@ -225,6 +235,10 @@ def _resolved(event: AlertEvent, details: Mapping[str, Any]) -> str:
     }.get(_text(details.get("resolved_by")), "")
     note = _text(details.get("note"))
     return f"{time_text(event.resolved_at)}{how}{f': {note}' if note else ''}"
+
+
+def _ailing(alert: _Alert) -> str:
+    return ", ".join(f"{name}, which is {how}" for name, how in alert.ailing_parents.items())
 
 
 def _rule(policy: object) -> str:
