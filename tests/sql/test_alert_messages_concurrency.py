@@ -51,6 +51,18 @@ where not exists (
         and ended.message_id is not null
 )
 """
+# Ends that arrived before their beginnings.
+OVERTAKEN = """
+select opened.event_id, opened.channel
+from alert_deliveries as opened
+join alert_messages as first on first.id = opened.message_id
+join alert_deliveries as ended
+    on ended.event_id = opened.event_id and ended.channel = opened.channel
+join alert_messages as second on second.id = ended.message_id
+where opened.kind = 'opened'
+    and ended.kind = 'resolved'
+    and first.finished_at > second.finished_at
+"""
 
 
 @pytest.fixture(params=[15, 18])
@@ -197,6 +209,7 @@ def test_changes_and_claims_never_wait_for_each_other_in_a_circle(busy_database:
     )
     assert one(busy_database, "select count(*) from alert_deliveries where kind = 'resolved'") > 0
     assert rows(busy_database, UNRESOLVED) == []
+    assert rows(busy_database, OVERTAKEN) == []
 
 
 def change(services: list[str], changes: Changes) -> None:

@@ -346,6 +346,23 @@ def test_a_reminder_follows_the_newest_event_of_the_incident(changes: Changes) -
     ]
 
 
+def test_a_reminder_that_came_up_just_when_its_alert_ended_is_dropped(changes: Changes) -> None:
+    changes.channel("pager", remind_every_seconds=3600, group_window_seconds=60)
+    incident = changes.opened("api")
+    changes.pass_time(minutes=2)
+    assert changes.kinds("pager") == ["opened"]
+    changes.recovered(incident)
+    changes.connection.execute(
+        "insert into alert_deliveries"
+        " (service_name, incident_id, event_id, channel, kind, sequence)"
+        " values ('api', %s, %s, 'pager', 'reminder', 1)",
+        [incident.id, incident.event_id],
+    )
+    changes.pass_time(minutes=2)
+    assert changes.kinds("pager") == ["resolved"]
+    assert changes.waiting("api") == [("opened", None), ("resolved", None)], "for another channel"
+
+
 def test_a_channel_that_is_gone_gets_no_reminders(changes: Changes) -> None:
     changes.channel("pager", remind_every_seconds=3600)
     changes.opened("api")

@@ -670,7 +670,7 @@ declare
     );
 begin
     -- What still waits of an alert that is over was as good as told when it ended, and its end is owed
-    -- as well: should anything hold it, it lets it go.
+    -- as well: nothing holds it.
     with changed as materialized (
         select waiting.id, held.hold_reason
         from public.alert_deliveries as waiting
@@ -695,6 +695,28 @@ begin
         released_at = case when changed.hold_reason is null then moment end
     from changed
     where waiting.id = changed.id;
+
+    -- A reminder that was written down just when its alert ended.
+    with pointless as materialized (
+        select waiting.id
+        from public.alert_deliveries as waiting
+        where waiting.channel = hold_alert_deliveries.channel
+            and waiting.message_id is null
+            and waiting.cancelled_at is null
+            and waiting.kind = 'reminder'
+            and not exists (
+                select
+                from public.alert_events as event
+                where event.id = waiting.event_id
+                    and event.status = 'active'
+            )
+        for update of waiting skip locked
+    )
+    update public.alert_deliveries as waiting
+    set cancelled_at = moment,
+        cancelled_because = 'over'
+    from pointless
+    where waiting.id = pointless.id;
 end
 $function$;
 
@@ -909,8 +931,16 @@ begin
         and waiting.message_id is null
         and waiting.cancelled_at is null
         and waiting.due_at <= moment
-        and (waiting.held_by is null or waiting.released_at is not null)
-        and (known.is_published or event.status is distinct from 'active');
+        -- What waits of an alert that is over is to be told before its end, whatever holds it: it can
+        -- have ended just when it was judged.
+        and (
+            (event.status is distinct from 'active' and waiting.kind <> 'reminder')
+            or (
+                event.status = 'active'
+                and known.is_published
+                and (waiting.held_by is null or waiting.released_at is not null)
+            )
+        );
 end
 $function$;
 
