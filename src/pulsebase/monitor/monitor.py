@@ -1,4 +1,4 @@
-"""The monitor: schedule, probes, recorder and what stands by them, together."""
+"""The monitor: schedule, probes, recorder, dispatcher and what stands by them, together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pulsebase.monitor.condition import Condition
 from pulsebase.monitor.configuration import MonitorKeys
 from pulsebase.monitor.connectivity import Connectivity
 from pulsebase.monitor.dead_man import DeadMan
+from pulsebase.monitor.delivering.dispatcher import Dispatcher
 from pulsebase.monitor.looking.prober import Prober
 from pulsebase.monitor.looking.standstill import Standstill
 from pulsebase.monitor.looking.turns import Turns
+from pulsebase.monitor.publishing import Publishing
 from pulsebase.monitor.reachability import Reachability
 from pulsebase.monitor.recording.recorder import Recorder
 from pulsebase.monitor.reports import DatabaseReports
@@ -117,11 +119,16 @@ class Monitor:
             not_ours=self._not_ours,
         )
         self.sharing.when_moved(self._turns.catch_up)
+        self._publishing = Publishing(connection, configuration, reachability=self.reachability)
+        self.dispatcher = Dispatcher(
+            connection, configuration.notifiers, reachability=self.reachability
+        )
         self._condition = Condition(
             turns=self._turns,
             connectivity=self._connectivity,
             recorder=self.recorder,
             reachability=self.reachability,
+            dispatcher=self.dispatcher,
         )
         self._dead_man = DeadMan(keys, self._tools, self._condition.trouble)
 
@@ -171,20 +178,27 @@ class Monitor:
         return self._connectivity.is_away
 
     def stop(self) -> None:
-        """End soon: no new probes; those under way are given up, what is known is recorded."""
+        """End soon: no new probes; those under way are given up, what is known is recorded.
+
+        No message is claimed any more; those under way have some seconds to get through.
+        """
         self._turns.stop()
+        self.dispatcher.stop()
 
     def reload(self, configuration: Configuration) -> None:
         """Go on with this configuration; what is equal goes on undisturbed.
 
-        A look under way at a service that is gone or changed comes to nothing. Of `[monitor]`,
-        the keys of the spool and those by which other monitors know this one need a new start.
+        A look under way at a service that is gone or changed comes to nothing; a message under way
+        goes where it was going. Of `[monitor]`, the keys of the spool and those by which other
+        monitors know this one need a new start.
         """
         keys = configuration.monitor
         self._configuration = configuration
         self._turns.update(configuration)
         self._connectivity.update(keys.connectivity)
         self._dead_man.update(keys)
+        self._publishing.update(configuration)
+        self.dispatcher.update(configuration.notifiers)
         names = {service.name for service in configuration.services}
         self.sharing.watch(names)
         for name in self.latest.keys() - names:
@@ -204,6 +218,9 @@ class Monitor:
                 noting = repeatedly(self._condition.note, every_seconds=1.0)
                 await parts.enter_async_context(in_background(noting, name="condition"))
                 await parts.enter_async_context(self._dead_man)
+                publishing = in_background(self._publishing.run(), name="publishing")
+                await parts.enter_async_context(publishing)
+                await parts.enter_async_context(self.dispatcher)
                 self.sharing.start()
                 parts.push_async_callback(self.sharing.stop)
                 await self._turns.run()
