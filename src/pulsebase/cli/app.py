@@ -56,6 +56,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
         "check",
         "Probe every service of the configuration file once, or only those NAMEd, and record it.",
     ),
+    "deliver": LazyCommand(
+        "deliver", "Send what the channels of the configuration file are owed, once."
+    ),
     "check-config": LazyCommand(
         "check_config",
         "Say what is wrong with the configuration file; nothing is probed and nothing is recorded.",
