@@ -131,6 +131,7 @@ class State:
     status: str = "healthy"
     is_steady: bool = True
     last: Check | None = None
+    evaluated: set[int] = field(default_factory=set)
     tracks: dict[str, Track] = field(default_factory=dict)
     event: Event | None = None
     incident_at: int = 0
@@ -181,25 +182,16 @@ class Reference:
         state, policy = self.states[service], self._policy_of(service)
         stored = sorted(self.stored[service].values())
         if state.is_steady:
+            # What was healthy and left alone was decided on by that.
             others = [check for check in stored if check not in batch]
-            due = sorted(check for check in batch if not others or _is_due(check, others[-1]))
-            state.last = others[-1] if others else None
-            if not due or all(check.status == "healthy" for check in due):
-                return
-            # Only that these locations are not silent: all is well there.
+            state.last = max([*others[-1:], *filter(None, [state.last])], default=None)
+        due = [check for check in stored if _is_due(check, state, batch)]
+        if state.is_steady and due:
             state.tracks = {}
             fresh_since = due[0].checked_at - policy["location_fresh_seconds"]
             for check in stored:
-                if check < due[0] and check.checked_at >= fresh_since:
+                if check not in due and fresh_since <= check.checked_at <= due[0].checked_at:
                     _track(state, check).look(check.checked_at, "healthy", policy)
-        else:
-            due = [
-                check
-                for check in stored
-                if state.last is None
-                or check > state.last
-                or (check in batch and _is_due(check, state.last))
-            ]
         if not due:
             return
         for check in due:
@@ -216,19 +208,21 @@ class Reference:
         if verdict == state.status:
             return
         before, state.status = state.status, verdict
-        state.incident_at = began_at if before == "healthy" else min(state.incident_at, began_at)
         if "healthy" in (before, verdict):
             state.changes.append(now)
-        if before == "healthy" and state.flapping_since is None:
-            state.flapping_since = now if _flaps(state.changes, now, policy) else None
-        if state.event is not None:
+        if before == "healthy":
+            state.incident_at = began_at
+            if state.flapping_since is None and _flaps(state.changes, now, policy):
+                state.flapping_since = now
+        if state.event is not None and state.event.started_at is not None:
             # Where locations disagree, what takes its place may have begun before it.
-            state.event.resolved_at = max(began_at, state.event.started_at or began_at)
+            state.event.resolved_at = max(began_at, state.event.started_at)
             state.event.resolved_by = "recovery" if verdict == "healthy" else "superseded"
-            state.event = None
-        if verdict == "healthy":
-            self.events.append(Event(check.service, "recovery", state.incident_at, began_at))
-        else:
+            if verdict == "healthy":
+                started_at = min(state.incident_at, state.event.started_at)
+                self.events.append(Event(check.service, "recovery", started_at, began_at))
+        state.event = None
+        if verdict != "healthy":
             state.event = self._open(Event(check.service, f"service_{verdict}", began_at))
 
     def _open(self, new: Event) -> Event:
@@ -240,9 +234,12 @@ class Reference:
         return new
 
 
-def _is_due(new: Check, last: Check) -> bool:
-    """Not before the last one that counted; of one time, a new one counts whatever its id."""
-    return new.checked_at >= last.checked_at
+def _is_due(check: Check, state: State, batch: list[Check]) -> bool:
+    if state.last is None or check > state.last:
+        return True
+    # The checks of one transaction bear one time, and their ids any order.
+    same_time = check.checked_at == state.last.checked_at
+    return same_time and check in batch and check.id not in state.evaluated
 
 
 def _counted(check: Check, policy: Mapping[str, Any]) -> str:

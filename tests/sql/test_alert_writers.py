@@ -361,8 +361,8 @@ def test_writers_that_race_for_twenty_thousand_checks(writers: Writers) -> None:
     decide_in_races(writers, services=500, checks=40)
 
 
-def test_large_batches_in_opposite_orders_do_not_wait_in_a_circle(database: str) -> None:
-    """`create_many` stores them by a thousand, in one transaction: services in any order."""
+def test_large_batches_in_opposite_orders_are_both_decided(database: str) -> None:
+    """By the thousand and in one transaction: one that waits in a circle is ended and repeated."""
     orders = [("a", "b"), ("b", "a")]
     batches = [[check(name, "down", n) for name in order for n in range(1000)] for order in orders]
     start = Barrier(2)
