@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import importing, migrating, probing, recording, scheduling
+from bench import alerting, importing, migrating, probing, recording, scheduling
 from bench.harness import show
 from pulsebase.connection import connect
 from pulsebase.migrations import Migrator, packaged
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.harness import Comparison
 
-_NAMES = ("recording", "http", "migrating", "importing")
+_NAMES = ("recording", "http", "migrating", "importing", "alerting")
 # What takes minutes is run when it is asked for by name.
 _LONG = ("probing", "scheduling")
 
@@ -54,6 +54,10 @@ def main(names: list[str]) -> int:
             lines += migrating.migrating(server, Path(folder))
         if "importing" in wanted:
             lines += importing.importing()
+        if "alerting" in wanted:
+            lines += alerting.alerting(_migrated(server), _migrated(server))
+            with PostgresServer(newest, settings=alerting.SETTINGS) as counting:
+                alerting.show_costs(_migrated(counting), _migrated(counting))
         if "probing" in wanted and _installed(probing.PROGRAMS, "probing"):
             lines += probing.probing(_migrated(server))
         if "scheduling" in wanted:
