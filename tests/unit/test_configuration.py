@@ -96,7 +96,7 @@ def test_an_unknown_key_of_an_inner_table() -> None:
     )
 
 
-@pytest.mark.parametrize("table", ["[alerts]", "[[channels]]", "[monitors]", "[zzz]"])
+@pytest.mark.parametrize("table", ["[alert]", "[[channel]]", "[monitors]", "[zzz]"])
 def test_a_table_that_nothing_reads_is_an_error(table: str) -> None:
     [complaint] = complaints(f"{table}\n{MINIMAL}")
     assert complaint.startswith("pulsebase.toml:1: unknown key")

@@ -21,7 +21,7 @@ __all__ = ["Complaints"]
 # Shown neither literally nor when they come from `${…}`: the file may hold the secret itself.
 _CONFIDENTIAL: Final = re.compile(
     r"arguments|basic|bearer|body|command|connectivity|cookies?|data|env|environment|form|headers"
-    r"|json|metadata|payload|query|send|subprotocols|user|username|(?:.*_)?(?:auth|key|passw|proxy|secret|token|ur[il]).*"
+    r"|json|link|metadata|payload|query|send|subprotocols|user|username|(?:.*_)?(?:auth|key|passw|proxy|secret|token|ur[il]).*"
 )
 _SHOWN_CHARACTERS: Final = 60
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -88,10 +88,10 @@ class Complaints:
         advice = f'did you mean "{near[0]}"?' if near else f"known are: {', '.join(known)}"
         self._add(place, f"unknown key {_shown(key)} in {self._table(tuple(table))}; {advice}")
 
-    def duplicate_name(self, place: KeyPath, first: KeyPath) -> None:
-        """Note a service name that another service has."""
+    def duplicate_name(self, place: KeyPath, first: KeyPath, *, what: str = "service") -> None:
+        """Note a name that another service, channel or the like has."""
         line = self._line(first)
-        self.about(place, f"is already used on line {line}; every service needs its own")
+        self.about(place, f"is already used on line {line}; every {what} needs its own")
 
     def raise_any(self, sources: Mapping[Path, bytes | None]) -> None:
         """Raise UnusableFileError with every problem, in the file's order."""
@@ -136,8 +136,9 @@ class Complaints:
                 return f"[{name}]"
             case (str(name), int(index), *_):
                 return f"[[{name}]] {self._label(name, index)}"
-            case (str(name), str(inner)):
-                return f"[{name}.{inner if _BARE_KEY.fullmatch(inner) else _shown(inner)}]"
+            case (str(name), str(inner), *numbers):
+                header = f"{name}.{inner if _BARE_KEY.fullmatch(inner) else _shown(inner)}"
+                return f"[[{header}]] number {int(numbers[0]) + 1}" if numbers else f"[{header}]"
             case _:
                 return str(table)
 
@@ -155,10 +156,19 @@ def _is_confidential(place: KeyPath) -> bool:
 
 def _split(place: KeyPath) -> tuple[KeyPath, list[str]]:
     """Part a place into its table, `("services", 0)` or `("database",)`, and the keys within."""
-    is_inner = len(place) > 1 and (isinstance(place[1], int) or place[0] == "groups")
-    length = 2 if is_inner else 1
+    length = _table_length(place)
     # A list's entry is named by its list: "status", not "status.0".
     return place[:length], [part for part in place[length:] if isinstance(part, str)]
+
+
+def _table_length(place: KeyPath) -> int:
+    match place:
+        case ("alerts", "policies", int(), *_):
+            return 3
+        case ("groups", _, *_) | (_, int(), *_) | ("alerts", "down" | "degraded", _, *_):
+            return 2
+        case _:
+            return 1
 
 
 def _shown(value: Any) -> str:

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from pulsebase.monitor.configuration.complaints import Complaints
     from pulsebase.monitor.configuration.toml_source import KeyPath
 
-__all__ = ["MOST_LABELS", "PACE_KEYS", "SHARED_KEYS", "Level", "Pace", "SharedKeys", "resolve_pace"]
+__all__ = [
+    "MOST_LABELS",
+    "PACE_KEYS",
+    "SHARED_KEYS",
+    "Level",
+    "Pace",
+    "SharedKeys",
+    "label_problems",
+    "resolve_pace",
+]
 
 DEFAULT_INTERVAL: Final = timedelta(seconds=60)
 DEFAULT_TIMEOUT: Final = timedelta(seconds=10)
@@ -49,7 +58,7 @@ class SharedKeys:
 
     def __post_init__(self) -> None:
         """Refuse what no service could use."""
-        refuse([*self._pace_problems(), *self._label_problems()])
+        refuse([*self._pace_problems(), *label_problems(self.labels)])
 
     def _pace_problems(self) -> Iterator[InvalidValueError]:
         for name in ("interval", "retry_interval"):
@@ -63,16 +72,6 @@ class SharedKeys:
             if duration and self.interval and duration > self.interval:
                 got = format_duration(duration)
                 yield InvalidValueError(name, got, "at most the interval")
-
-    def _label_problems(self) -> Iterator[InvalidValueError]:
-        for name, text in self.labels.items():
-            if not _LABEL_NAME.fullmatch(name):
-                yield InvalidValueError("labels", name, _LABEL_NAME_RULE)
-            elif not (0 < len(text) <= _LONGEST_LABEL and text.isprintable()):
-                bound = f"1 to {_LONGEST_LABEL} readable characters each"
-                yield InvalidValueError("labels", f"{name}: …", bound)
-        if len(self.labels) > MOST_LABELS:
-            yield InvalidValueError("labels", len(self.labels), f"at most {MOST_LABELS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,18 @@ class Pace:
     interval: timedelta
     timeout: timedelta
     retry_interval: timedelta | None
+
+
+def label_problems(labels: Mapping[str, str]) -> Iterator[InvalidValueError]:
+    """What is wrong with labels."""
+    for name, text in labels.items():
+        if not _LABEL_NAME.fullmatch(name):
+            yield InvalidValueError("labels", name, _LABEL_NAME_RULE)
+        elif not (0 < len(text) <= _LONGEST_LABEL and text.isprintable()):
+            bound = f"1 to {_LONGEST_LABEL} readable characters each"
+            yield InvalidValueError("labels", f"{name}: …", bound)
+    if len(labels) > MOST_LABELS:
+        yield InvalidValueError("labels", len(labels), f"at most {MOST_LABELS}")
 
 
 def resolve_pace(levels: tuple[Level, ...], complaints: Complaints) -> Pace:

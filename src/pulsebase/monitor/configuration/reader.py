@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase import settings
 from pulsebase.errors import ConfigurationError
+from pulsebase.monitor.configuration.alerts import AlertReader
+from pulsebase.monitor.configuration.channels import ChannelReader
 from pulsebase.monitor.configuration.complaints import Complaints
 from pulsebase.monitor.configuration.origin import Origin
 from pulsebase.monitor.configuration.pace import Level, SharedKeys, resolve_pace
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLES", "load_configuration"]
 
-TABLES: Final = ("database", "monitor", "defaults", "groups", "services")
+TABLES: Final = (
+    "database",
+    "monitor",
+    "defaults",
+    "alerts",
+    "groups",
+    "services",
+    "channels",
+    "routes",
+    "maintenance",
+)
 
 
 def load_configuration(path: Path, *, environ: Mapping[str, str]) -> Configuration:
@@ -67,11 +79,16 @@ class _Reader:
     def read(self, tables: dict[str, Any]) -> Configuration:
         for key in tables.keys() - set(TABLES):
             self.complaints.unknown_key((key,), TABLES)
-        services = ServiceReader(self.complaints, self.validation, self._defaults(tables))
+        alerts = AlertReader(self.complaints, self.validation)
+        policies, link = alerts.read(tables.get("alerts", {}))
+        services = ServiceReader(self.complaints, self.validation, self._defaults(tables), alerts)
+        channels = ChannelReader(self.complaints, self.validation, link=link)
         return Configuration(
             database=self._database(tables.get("database", {})),
             monitor=self._monitor(tables.get("monitor", {})),
+            policies=tuple(policies),
             services=tuple(services.read(tables.get("groups", {}), tables.get("services", []))),
+            channels=tuple(channels.read(tables.get("channels", []))),
         )
 
     def _database(self, table: Any) -> DatabaseKeys:

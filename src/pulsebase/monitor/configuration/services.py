@@ -25,6 +25,7 @@ from pulsebase.probes import load_probe_kind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pulsebase.monitor.configuration.alerts import AlertReader
     from pulsebase.monitor.configuration.complaints import Complaints
     from pulsebase.monitor.configuration.toml_source import KeyPath
     from pulsebase.monitor.configuration.validation import Validation
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_KIND", "GROUP_KEYS", "SERVICE_KEYS", "ServiceReader"]
 
 DEFAULT_KIND: Final = "http"
-GROUP_KEYS: Final = ("kind", *SHARED_KEYS)
+GROUP_KEYS: Final = ("kind", *SHARED_KEYS, "alerts", "depends_on")
 SERVICE_KEYS: Final = ("name", "group", *GROUP_KEYS)
 
 
@@ -50,13 +51,21 @@ class Group:
     kind_name: str | None = None
     own: Mapping[str, Any] = field(default_factory=dict[str, Any])
     usable: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    alert_policy: Mapping[str, Any] | None = None
 
 
 class ServiceReader:
     """Reads groups and services; what cannot be read becomes a complaint and is left out."""
 
-    def __init__(self, complaints: Complaints, validation: Validation, defaults: Level) -> None:
+    def __init__(
+        self,
+        complaints: Complaints,
+        validation: Validation,
+        defaults: Level,
+        alerts: AlertReader,
+    ) -> None:
         self._complaints = complaints
+        self._alerts = alerts
         self._validation = validation
         self._defaults = defaults
         self._nobody = Group(place=(), level=Level(()), labels=_labels_of(defaults))
@@ -123,6 +132,7 @@ class ServiceReader:
                 for key, value in own.items()
                 if not self._complaints.is_about((*place, key))
             },
+            alert_policy=self._alerts.policy_of(table, place),
         )
 
     def _judge_group(
@@ -151,6 +161,7 @@ class ServiceReader:
         labels = self._labels(table, place, group or self._nobody)
         kind_name = table.get("kind", group.kind_name if group else None) or DEFAULT_KIND
         probe = self._probe(table, place, group, kind_name)
+        policy = self._policy(table, place, group or self._nobody)
         if name is None or pace is None or labels is None or probe is None:
             return None
         return Service(
@@ -161,6 +172,7 @@ class ServiceReader:
             retry_interval=pace.retry_interval,
             labels=labels,
             probe=probe,
+            alert_policy=policy,
         )
 
     def _name(self, table: dict[str, Any], place: KeyPath) -> str | None:
@@ -227,6 +239,13 @@ class ServiceReader:
             bound = f"at most {MOST_LABELS}, with those of its group and of [defaults]"
             self._complaints.invalid((*place, "labels"), bound, len(labels))
         return self._interning.value(labels)
+
+    def _policy(
+        self, table: dict[str, Any], place: KeyPath, group: Group
+    ) -> Mapping[str, Any] | None:
+        return self._alerts.policy_of(
+            table, place, inherited=group.alert_policy, inherited_from=group.place
+        )
 
     def _probe(
         self, table: dict[str, Any], place: KeyPath, group: Group | None, kind_name: Any

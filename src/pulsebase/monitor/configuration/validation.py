@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.notifiers.support.fields import InvalidFieldsError as InvalidNotifierError
 from pulsebase.probes.support.fields import InvalidFieldsError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Validation:
 
     def _refused(self, entry: KeyPath, origin: Origin, error: Exception, got: object) -> None:
         match error:
-            case InvalidFieldsError():
+            case InvalidFieldsError() | InvalidNotifierError():
                 for one in error.errors:
                     self._refused(entry, origin, one, got)
             case InvalidValueError():

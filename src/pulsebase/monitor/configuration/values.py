@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pulsebase.models.alert_channel import NewAlertChannel, NewAlertRoute
+    from pulsebase.models.alert_policy import NewAlertPolicy
+    from pulsebase.models.alert_silence import MaintenanceWindow
+    from pulsebase.notifiers import Notifier
     from pulsebase.probes import Probe
 
-__all__ = ["Configuration", "DatabaseKeys", "MonitorKeys", "Service", "WhenFull", "readable"]
+__all__ = [
+    "NAME_RULE",
+    "Channel",
+    "Configuration",
+    "DatabaseKeys",
+    "MonitorKeys",
+    "Service",
+    "WhenFull",
+    "readable",
+]
 
 # What goes first when the spool is full: the oldest checks, the newest, or the healthy ones.
 WhenFull = Literal["oldest", "newest", "healthy"]
@@ -30,7 +43,7 @@ _MOST_AT_ONCE: Final = 100_000
 _SHORTEST_HEARTBEAT: Final = timedelta(seconds=1)
 _LONGEST_HEARTBEAT: Final = timedelta(minutes=5)
 _SMALLEST_SPOOL: Final = 1024**2
-_NAME_RULE: Final = "1 to 100 readable characters"
+NAME_RULE: Final = "1 to 100 readable characters"
 _WEB_URL_RULE: Final = "an http:// or https:// URL with a host, in printable ASCII"
 _TARGET_RULE: Final = 'an http(s):// URL or "tcp://host:port" each'
 
@@ -70,7 +83,7 @@ class MonitorKeys:
     def _problems(self) -> Iterator[InvalidValueError]:
         for key, text in (("name", self.name), ("location", self.location)):
             if text is not None and not readable(text):
-                yield InvalidValueError(key, text, _NAME_RULE)
+                yield InvalidValueError(key, text, NAME_RULE)
         for target in self.connectivity:
             yield from _target_problem(target)
         for key, count in (
@@ -106,7 +119,8 @@ class Service:
     """One service to watch: how often, how long to wait, and how to look.
 
     After a look that was not healthy the next one comes after `retry_interval`, where it is set;
-    the turns of the interval keep their phase.
+    the turns of the interval keep their phase. While one of those in `depends_on` is not well,
+    nobody is told that this one is not; `alert_policy` are the keys in which its policy differs.
     """
 
     name: str
@@ -116,12 +130,28 @@ class Service:
     probe: Probe
     retry_interval: timedelta | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    depends_on: tuple[str, ...] = ()
+    alert_policy: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """Somebody to tell: by which rules, which the database knows, and how, which it does not."""
+
+    rules: NewAlertChannel
+    notifier: Notifier
+
+    @property
+    def name(self) -> str:
+        """The name under which it is owed messages."""
+        return self.rules.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """A whole file, checked. Services are in the file's order and their names are unique.
 
+    Policies are in the order in which they are merged, that of `[alerts]` itself first.
     `sources` are the files that it was read from, the file itself and every `${file:…}`, each with
     a digest of what it held, or None where it could not be read.
     """
@@ -129,9 +159,18 @@ class Configuration:
     services: tuple[Service, ...]
     database: DatabaseKeys = field(default_factory=DatabaseKeys)
     monitor: MonitorKeys = field(default_factory=MonitorKeys)
+    policies: tuple[NewAlertPolicy, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    routes: tuple[NewAlertRoute, ...] = ()
+    maintenance: tuple[MaintenanceWindow, ...] = ()
     sources: Mapping[Path, bytes | None] = field(
         default_factory=dict["Path", "bytes | None"], compare=False, repr=False
     )
+
+    @property
+    def notifiers(self) -> dict[str, Notifier]:
+        """How to tell each channel, by its name."""
+        return {channel.name: channel.notifier for channel in self.channels}
 
 
 def readable(text: str) -> bool:
