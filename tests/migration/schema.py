@@ -118,8 +118,10 @@ def _rank(statement: Statement) -> int:
             return 2
         case ("comment", "on"):
             return 2 if statement.words[2:3] == ("function",) else 1
-        case ("grant", _) | ("revoke", _):
+        case ("create", "trigger"):
             return 3
+        case ("grant", _) | ("revoke", _):
+            return 4
         case _:
             return 1
 

@@ -19,6 +19,7 @@ from pulsebase.cli.output import (
     status_cell,
     tell,
 )
+from pulsebase.cli.text import shortened, time_text
 from pulsebase.cli.watching import migrate, open_door, stop_on_signals
 from pulsebase.settings import resolve
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from pulsebase.cli.output import Cell
     from pulsebase.connection import AsyncConnection
+    from pulsebase.models.alert_event import AlertEvent
     from pulsebase.monitor.configuration import Service
     from pulsebase.monitor.monitor import Monitor
     from pulsebase.settings import Target
@@ -42,6 +44,14 @@ _SUMMARY = (
     Column("down", right=True),
     Column("now"),
 )
+_LONGEST_REASON = 60
+_ALERTS = (
+    Column("at"),
+    Column("service"),
+    Column("alert"),
+    Column("status"),
+    Column("because"),
+)
 
 
 @click.command(cls=Command)
@@ -53,7 +63,7 @@ _SUMMARY = (
     help="Keep the database in this folder; without it everything is removed at the end.",
 )
 def demo(urls: tuple[str, ...], duration: timedelta | None, folder: Path | None) -> None:
-    """Show it all at once: database, migrations, monitor and history.
+    """Show it all at once: database, migrations, monitor, alerts and history.
 
     Starts a private PostgreSQL, creates the tables, and watches two small services of its own (one
     steady, one that turns slow, fails and recovers) and any URL given. Ctrl-C ends it.
@@ -98,6 +108,10 @@ async def _demo(target: Target, urls: Sequence[str], duration: timedelta | None)
         print_line("")
         print_line("what the database remembers:")
         print_table(_SUMMARY, await _summary(connection))
+        if alerts := await _alerts(connection):
+            print_line("")
+            print_line("and the alerts that it opened and resolved by itself:")
+            print_table(_ALERTS, alerts)
 
 
 async def _started(connection: AsyncConnection) -> None:
@@ -145,3 +159,34 @@ async def _summary(connection: AsyncConnection) -> list[list[Cell]]:
         numbers = map(str, (counts.healthy, counts.degraded, counts.down))
         rows.append([name, *numbers, status_cell(latest.status)])
     return rows
+
+
+async def _alerts(connection: AsyncConnection) -> list[list[Cell]]:
+    """The events of every service, oldest first."""
+    from pulsebase.models.alert_event import AlertEventModel
+    from pulsebase.models.health_check import HealthCheckModel
+
+    events = [
+        event
+        for latest in await HealthCheckModel.find_latest(connection)
+        for event in await AlertEventModel.find_by_service(connection, latest.service_name)
+    ]
+    return [
+        [
+            time_text(event.created_at),
+            event.service_name,
+            event.alert_type,
+            status_cell(event.status),
+            _because(event),
+        ]
+        for event in sorted(events, key=lambda event: event.created_at)
+    ]
+
+
+def _because(event: AlertEvent) -> str:
+    """Why it opened, or how long it took."""
+    details = event.details or {}
+    seconds = details.get("downtime_seconds")
+    if event.alert_type == "recovery" and seconds is not None:
+        return f"well again after {seconds:.0f} s"
+    return shortened(str(details.get("reason", "")), _LONGEST_REASON)
