@@ -402,7 +402,7 @@ begin
         coalesce(
             probe_details #>> '{error,message}',
             case
-                when failed ? 'expectation' then format(
+                when jsonb_typeof(failed) = 'object' and failed ? 'expectation' then format(
                     '%s: expected %s, got %s',
                     failed ->> 'expectation', failed ->> 'expected', failed ->> 'got'
                 )
@@ -518,7 +518,8 @@ begin
         resolved_at = close_alert_event.resolved_at,
         details = public.details_with(event.details, close_alert_event.details)
     where event.id = close_alert_event.id
-        and event.status = 'active';
+        -- Not by the index on status, under which thousands may be active.
+        and event.status is not distinct from 'active';
 end
 $function$;
 
@@ -649,6 +650,26 @@ comment on function public.open_alert is
     'are written.';
 
 
+create or replace function public.moment_of(given jsonb) returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+as $function$
+declare
+    moment timestamptz;
+begin
+    moment := given #>> '{}';
+    return case when isfinite(moment) then moment end;
+exception
+    when invalid_datetime_format or datetime_field_overflow then
+        return null;
+end
+$function$;
+
+comment on function public.moment_of is
+    'A moment out of the details of an event, which anybody may have written; null if it is none.';
+
+
 create or replace function public.recover_service(
     state public.service_states,
     since timestamptz,
@@ -663,17 +684,22 @@ declare
     incident_id constant uuid := state.incident_id;
     started_at timestamptz := (state.first_failed ->> 'checked_at')::timestamptz;
     recovery_id constant uuid := gen_random_uuid();
+    opened jsonb;
+    worst_status text;
     closing jsonb;
 begin
+    select event.details into opened
+    from public.alert_events as event
+    where event.id = opened_event_id;
+    -- Locations that disagree may have opened it with what one of them saw earlier.
     started_at := least(
-        coalesce(started_at, state.since),
-        -- The first event of the incident says when it began.
-        (
-            select (event.details ->> 'started_at')::timestamptz
-            from public.alert_events as event
-            where event.id = opened_event_id
-        )
+        coalesce(started_at, state.since), public.moment_of(opened -> 'started_at')
     );
+    -- Where one event took the place of another, one of the two was about being down.
+    worst_status := case
+        when state.status = 'down' or opened ? 'supersedes' then 'down'
+        else state.status
+    end;
     closing := jsonb_build_object(
         'last_failed', state.last_failed,
         'first_healthy', public.check_summary(newest),
@@ -693,6 +719,7 @@ begin
             'started_at', started_at,
             'resolved_at', since,
             'status', state.status,
+            'worst_status', worst_status,
             'first_failed', state.first_failed
         ),
         clock_timestamp(), since
@@ -762,6 +789,28 @@ $function$;
 comment on function public.location_of is 'From where a check was made; empty where it says nothing.';
 
 
+create or replace function public.tracks_with_room(tracks jsonb, location text) returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $function$
+begin
+    if tracks ? location or (select count(*) < 100 from jsonb_object_keys(tracks)) then
+        return tracks;
+    end if;
+    return tracks - (
+        select one.location
+        from jsonb_each(tracks) as one (location, track)
+        order by (one.track ->> 'last_checked_at')::timestamptz, one.location
+        limit 1
+    );
+end
+$function$;
+
+comment on function public.tracks_with_room is
+    'The tracks with room for one of this location: of a hundred others the most silent one goes.';
+
+
 create or replace function public.step_service(
     state public.service_states,
     newest public.service_health_checks,
@@ -780,8 +829,9 @@ declare
     end;
     vote jsonb;
 begin
+    state := public.end_flapping(state, newest.checked_at, rules);
     state.tracks := jsonb_set(
-        state.tracks, array[location],
+        public.tracks_with_room(state.tracks, location), array[location],
         public.step_alert_track(state.tracks -> location, seen, newest.checked_at, rules)
     );
     if newest.checked_at > state.last_checked_at then
@@ -805,7 +855,7 @@ begin
             state, vote ->> 'verdict', (vote ->> 'since')::timestamptz, newest, rules, policy
         );
     end if;
-    return public.end_flapping(state, newest.checked_at, rules);
+    return state;
 end
 $function$;
 
@@ -815,19 +865,26 @@ comment on function public.step_service is
 
 create or replace function public.is_steady_state(state public.service_states) returns boolean
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $function$
+declare
+    forgotten_after constant interval := interval '1 day';
 begin
     return state.status = 'healthy'
         and state.flapping_since is null
         and not exists (
             select
             from jsonb_each(state.tracks) as one (location, track)
-            where one.track ->> 'verdict' <> 'healthy'
-                or one.track ->> 'failing_streak' <> '0'
-                or one.track -> 'window' @> '[{"status": "down"}]'
-                or one.track -> 'window' @> '[{"status": "degraded"}]'
+            where (
+                    one.track ->> 'verdict' <> 'healthy'
+                    or one.track ->> 'failing_streak' <> '0'
+                    or one.track -> 'window' @> '[{"status": "down"}]'
+                    or one.track -> 'window' @> '[{"status": "degraded"}]'
+                )
+                -- What a location said that is gone for good is not remembered for ever.
+                and (one.track ->> 'last_checked_at')::timestamptz
+                    >= state.last_checked_at - forgotten_after
         );
 end
 $function$;
@@ -890,7 +947,10 @@ begin
     select known.checked_at, known.id into newest
     from public.service_health_checks as known
     where known.service_name = state.service_name
-        and not known.id = any (check_ids)
+        and not known.id = any (coalesce(check_ids, '{}'))
+        -- A row from the future, older than the rule that refuses such, would blind us until then.
+        and isfinite(known.checked_at)
+        and known.checked_at <= clock_timestamp() + interval '5 minutes'
     order by known.checked_at desc, known.id desc
     limit 1;
     if (newest.checked_at, newest.id) > (state.last_checked_at, state.last_check_id) then
@@ -925,6 +985,7 @@ declare
     after_at timestamptz;
     after_id uuid;
     evaluated bigint := 0;
+    latest constant timestamptz := clock_timestamp() + interval '5 minutes';
 begin
     insert into public.service_states (service_name)
     values (service_name)
@@ -951,6 +1012,7 @@ begin
                 or (known.id = any (check_ids) and not known.id = any (state.evaluated_ids))
             )
             and isfinite(known.checked_at)
+            and known.checked_at <= latest
         order by known.checked_at, known.id
     loop
         if evaluated = 0 then
@@ -1010,6 +1072,10 @@ create or replace function public.evaluate_health_checks(checks jsonb default nu
 language plpgsql
 volatile
 set search_path = ''
+-- Whole services fail at once, in tables whose statistics are from when all was well: by those a
+-- scan looks cheap, and a session keeps that plan. What is called from here inherits both.
+set enable_seqscan = off
+set jit = off
 as $function$
 declare
     handed record;
@@ -1071,6 +1137,8 @@ create or replace function public.evaluate_new_checks() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+set enable_seqscan = off
+set jit = off
 as $function$
 declare
     handed jsonb;
@@ -1185,6 +1253,21 @@ begin
         return 'a policy is an object';
     end if;
     for bound in
+        select key.name
+        from jsonb_object_keys(policy) as key (name)
+        where not public.default_alert_policy() ? key.name
+        order by key.name
+    loop
+        return format('a policy has no key %s', left(bound.name, 100));
+    end loop;
+    for bound in
+        select switch.name
+        from (values ('enabled'), ('degraded_enabled')) as switch (name)
+        where jsonb_typeof(policy -> switch.name) not in ('boolean', 'null')
+    loop
+        return format('%s must be true or false', bound.name);
+    end loop;
+    for bound in
         select *
         from (values
             ('down_open_checks', 1, 100), ('down_open_of', 1, 100),
@@ -1224,6 +1307,7 @@ set search_path = ''
 as $function$
 declare
     problem text;
+    gone bigint;
     changed bigint;
 begin
     if jsonb_typeof(policies) = 'string' then
@@ -1236,8 +1320,9 @@ begin
     if problem is not null then
         raise exception '%', problem using errcode = '22023';
     end if;
-    delete from public.alert_policies as gone
-    where gone.position > jsonb_array_length(policies);
+    delete from public.alert_policies as known
+    where known.position not between 1 and jsonb_array_length(policies);
+    get diagnostics gone = row_count;
     with given as materialized (
         select one.position, one.policy -> 'matcher' as matcher,
             one.policy -> 'alert_policy' as alert_policy
@@ -1253,7 +1338,7 @@ begin
     where (known.matcher, known.alert_policy)
         is distinct from (excluded.matcher, excluded.alert_policy);
     get diagnostics changed = row_count;
-    return to_jsonb(changed);
+    return to_jsonb(gone + changed);
 end
 $function$;
 
@@ -1390,8 +1475,9 @@ begin
                 'vote_of_tracks', 'alert_reason', 'check_summary', 'details_with',
                 'open_alert_event', 'close_alert_event', 'opening_details', 'open_alert',
                 'recover_service', 'end_flapping', 'location_of', 'step_service',
-                'is_steady_state', 'quiet_tracks', 'state_after_quiet', 'evaluate_service', 'keep_service_state',
-                'evaluate_health_checks', 'evaluate_new_checks', 'create_alert_event',
+                'is_steady_state', 'quiet_tracks', 'state_after_quiet', 'evaluate_service',
+                'keep_service_state', 'evaluate_health_checks', 'evaluate_new_checks',
+                'create_alert_event',
                 'alert_policy_problem', 'publish_alert_policies', 'publish_monitored_services',
                 'find_monitored_services', 'find_service_states'
             ])
