@@ -921,7 +921,11 @@ begin
             from public.service_health_checks as known
             where known.service_name = newest.service_name
                 and known.checked_at between newest.checked_at - fresh and newest.checked_at
-                and not known.id = any (check_ids)
+                -- Of those that are new the late ones are not decided on, but were heard.
+                and (
+                    known.checked_at < newest.checked_at
+                    or not known.id = any (coalesce(check_ids, '{}'))
+                )
             group by 1
         ) as heard
     );
