@@ -77,19 +77,20 @@ class ChannelReader:
     """Reads channels; what cannot be read becomes a complaint and is left out.
 
     `link` is what messages of a channel link to that says nothing else, and stands in `[alerts]`.
+    `names` are, once it has read, those of all channels.
     """
 
     def __init__(self, complaints: Complaints, validation: Validation, *, link: str | None) -> None:
         self._complaints = complaints
         self._validation = validation
         self._inherited = {} if link is None else {"link": link}
+        self.names = NameRegister("channel", complaints)
 
     def read(self, tables: Any) -> Iterator[Channel]:
         """The channels of a file in its order."""
-        names = NameRegister("channel", self._complaints)
         for index, table in enumerate(tables_at(tables, ("channels",), self._complaints)):
             place = ("channels", index)
-            names.add(table, place)
+            self.names.add(table, place)
             if channel := self._channel(table, place):
                 yield channel
 

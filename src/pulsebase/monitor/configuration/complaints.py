@@ -50,6 +50,10 @@ class Complaints:
         """Whether a value may be shown: it is in the file itself, and not under a secret's name."""
         return not (self._is_hidden(place) or _is_confidential(place))
 
+    def shown_name(self, place: KeyPath, name: str) -> str:
+        """A name in quotes, unless it came from `${…}`."""
+        return _shown(name) if self.may_show(place) else "something from ${…}"
+
     def about(self, place: KeyPath, problem: str) -> None:
         """Note a problem as `<key in table> <problem>`.
 
@@ -165,7 +169,7 @@ def _table_length(place: KeyPath) -> int:
     match place:
         case ("alerts", "policies", int(), *_):
             return 3
-        case ("groups", _, *_) | (_, int(), *_) | ("alerts", "down" | "degraded", _, *_):
+        case ("groups", _, *_) | (_, int(), *_) | ("alerts", "down" | "degraded", *_):
             return 2
         case _:
             return 1

@@ -16,8 +16,10 @@ from pulsebase.errors import ConfigurationError
 from pulsebase.monitor.configuration.alerts import AlertReader
 from pulsebase.monitor.configuration.channels import ChannelReader
 from pulsebase.monitor.configuration.complaints import Complaints
+from pulsebase.monitor.configuration.maintenance import MaintenanceReader
 from pulsebase.monitor.configuration.origin import Origin
 from pulsebase.monitor.configuration.pace import Level, SharedKeys, resolve_pace
+from pulsebase.monitor.configuration.routes import RouteReader
 from pulsebase.monitor.configuration.services import ServiceReader
 from pulsebase.monitor.configuration.sources import Sources
 from pulsebase.monitor.configuration.substitution import Substitution
@@ -82,13 +84,18 @@ class _Reader:
         alerts = AlertReader(self.complaints, self.validation)
         policies, link = alerts.read(tables.get("alerts", {}))
         services = ServiceReader(self.complaints, self.validation, self._defaults(tables), alerts)
-        channels = ChannelReader(self.complaints, self.validation, link=link)
+        reader = ChannelReader(self.complaints, self.validation, link=link)
+        channels = tuple(reader.read(tables.get("channels", [])))
+        routes = RouteReader(self.complaints, self.validation, reader.names)
+        windows = MaintenanceReader(self.complaints, self.validation)
         return Configuration(
             database=self._database(tables.get("database", {})),
             monitor=self._monitor(tables.get("monitor", {})),
             policies=tuple(policies),
             services=tuple(services.read(tables.get("groups", {}), tables.get("services", []))),
-            channels=tuple(channels.read(tables.get("channels", []))),
+            channels=channels,
+            routes=tuple(routes.read(tables.get("routes", []))),
+            maintenance=tuple(windows.read(tables.get("maintenance", []))),
         )
 
     def _database(self, table: Any) -> DatabaseKeys:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsebase.errors import ConfigurationError, InvalidValueError, MissingExtraError
 from pulsebase.models.fields import service_name
+from pulsebase.monitor.configuration.dependencies import Dependencies, Needs
 from pulsebase.monitor.configuration.interning import Interning
+from pulsebase.monitor.configuration.lists import Advice
 from pulsebase.monitor.configuration.origin import Origin, joined
 from pulsebase.monitor.configuration.pace import (
     MOST_LABELS,
@@ -37,6 +38,8 @@ DEFAULT_KIND: Final = "http"
 GROUP_KEYS: Final = ("kind", *SHARED_KEYS, "alerts", "depends_on")
 SERVICE_KEYS: Final = ("name", "group", *GROUP_KEYS)
 
+_NO_GROUP: Final = "add a table [groups.NAME] for it"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -52,6 +55,7 @@ class Group:
     own: Mapping[str, Any] = field(default_factory=dict[str, Any])
     usable: Mapping[str, Any] = field(default_factory=dict[str, Any])
     alert_policy: Mapping[str, Any] | None = None
+    needs: Needs = field(default_factory=Needs)
 
 
 class ServiceReader:
@@ -70,9 +74,10 @@ class ServiceReader:
         self._defaults = defaults
         self._nobody = Group(place=(), level=Level(()), labels=_labels_of(defaults))
         self._groups: dict[str, Group] = {}
-        self._advices: dict[str, str] = {}
+        self._advice = Advice((), otherwise=_NO_GROUP)
         self._paces: dict[tuple[object, ...], Pace] = {}
         self._interning = Interning()
+        self._dependencies = Dependencies(complaints)
 
     def read(self, groups: Any, services: Any) -> Iterator[Service]:
         """The services of a file in its order."""
@@ -87,6 +92,7 @@ class ServiceReader:
                 self._complaints.duplicate_name((*place, "name"), (*first, "name"))
             if service:
                 yield service
+        self._dependencies.judge(places)
 
     def _service_tables(self, tables: Any) -> list[dict[str, Any]]:
         if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
@@ -104,6 +110,7 @@ class ServiceReader:
         for index, table in enumerate(services if groups else ()):
             if isinstance(name := table.get("group"), str):
                 members.setdefault(name, (index, table))
+        self._advice = Advice(groups, otherwise=_NO_GROUP)
         for name, table in groups.items():
             if isinstance(table, dict):
                 self._groups[name] = self._group(table, ("groups", name), members.get(name))
@@ -133,6 +140,7 @@ class ServiceReader:
                 if not self._complaints.is_about((*place, key))
             },
             alert_policy=self._alerts.policy_of(table, place),
+            needs=self._dependencies.read(table, place, self._nobody.needs),
         )
 
     def _judge_group(
@@ -157,11 +165,14 @@ class ServiceReader:
     def _service(self, table: dict[str, Any], place: KeyPath) -> Service | None:
         name = self._name(table, place)
         group = self._group_of(table, place)
-        pace = self._pace(table, place, group or self._nobody)
-        labels = self._labels(table, place, group or self._nobody)
+        inherits = group or self._nobody
+        pace = self._pace(table, place, inherits)
+        labels = self._labels(table, place, inherits)
         kind_name = table.get("kind", group.kind_name if group else None) or DEFAULT_KIND
         probe = self._probe(table, place, group, kind_name)
-        policy = self._policy(table, place, group or self._nobody)
+        policy = self._policy(table, place, inherits)
+        needs = self._dependencies.read(table, place, inherits.needs)
+        self._dependencies.note(name, needs)
         if name is None or pace is None or labels is None or probe is None:
             return None
         return Service(
@@ -172,6 +183,7 @@ class ServiceReader:
             retry_interval=pace.retry_interval,
             labels=labels,
             probe=probe,
+            depends_on=needs.names,
             alert_policy=policy,
         )
 
@@ -192,22 +204,11 @@ class ServiceReader:
         name = table["group"]
         if isinstance(name, str):
             if (group := self._groups.get(name)) is None:
-                near = difflib.get_close_matches(name, self._groups, n=1)
-                advice = (
-                    f'did you mean "{near[0]}"?' if near else "add a table [groups.NAME] for it"
-                )
+                advice = self._advice.about(name)
                 self._complaints.about((*place, "group"), f"is not the name of a group; {advice}")
             return group
         self._complaints.invalid((*place, "group"), "the name of a group, in quotes", name)
         return None
-
-    def _advice(self, unknown: str) -> str:
-        """What to do about a group that is not there; found once for all services that name it."""
-        if unknown not in self._advices:
-            near = difflib.get_close_matches(unknown, self._groups, n=1)
-            advice = f'did you mean "{near[0]}"?' if near else "add a table [groups.NAME] for it"
-            self._advices[unknown] = advice
-        return self._advices[unknown]
 
     def _pace(self, table: dict[str, Any], place: KeyPath, group: Group) -> Pace | None:
         """What counts; found once for all services that say the same."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -151,5 +151,15 @@ def _without(table: Any, places: list[KeyPath]) -> Any:
 def _keys(kind: Any, place: Iterable[str | int]) -> list[str]:
     """List the keys of the dataclass that stands at this place of another."""
     for part in place:
-        kind = get_type_hints(kind).get(str(part)) if is_dataclass(kind) else None
-    return [one.name for one in fields(kind)] if is_dataclass(kind) else []
+        inner = get_type_hints(kind).get(str(part)) if is_dataclass(kind) else None
+        kind = next(filter(is_dataclass, get_args(inner)), inner)
+    if not is_dataclass(kind):
+        return []
+    hints = get_type_hints(kind, include_extras=True)
+    return [_written_name(one.name, hints[one.name]) for one in fields(kind)]
+
+
+def _written_name(name: str, hint: Any) -> str:
+    """What a field is called in the file: `from` is a word that Python keeps to itself."""
+    aliases = (getattr(extra, "alias", None) for extra in getattr(hint, "__metadata__", ()))
+    return next(filter(None, aliases), name)
