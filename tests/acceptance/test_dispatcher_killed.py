@@ -223,7 +223,9 @@ async def test_kill_9_at_any_step_loses_nothing_and_every_repeat_has_the_same_ke
     killer = Killer(database)
     receivers = Receivers(killer)
     configuration = tmp_path / "pulsebase.toml"
-    cases = [(moment, channel) for moment in MOMENTS for channel in CHANNELS]
+    cases: list[tuple[Moment, str]] = [
+        (moment, channel) for moment in MOMENTS for channel in CHANNELS
+    ]
     async with RawServer(receivers.hook) as hook, MailServer(receivers) as mail:
         write_channels(
             configuration,
