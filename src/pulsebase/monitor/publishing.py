@@ -19,9 +19,11 @@ from pulsebase.models.alert_silence import AlertSilenceModel
 from pulsebase.models.monitored_service import MonitoredServiceModel, NewMonitoredService
 from pulsebase.monitor.counted import counted
 from pulsebase.monitor.rarely import Rarely, often
+from pulsebase.probes.heartbeat import HeartbeatProbe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from pulsebase.connection import AsyncConnection
     from pulsebase.monitor.configuration import Configuration, Service
@@ -154,11 +156,16 @@ def _described(services: Sequence[Service]) -> list[NewMonitoredService]:
             service_name=service.name,
             labels=service.labels,
             depends_on=service.depends_on,
-            interval=service.interval,
+            interval=_expected_every(service),
             alert_policy=None if service.alert_policy is None else dict(service.alert_policy),
         )
         for service in services
     ]
+
+
+def _expected_every(service: Service) -> timedelta | None:
+    """How often checks are to be expected; of a job that reports by itself, by its own period."""
+    return service.probe.period if isinstance(service.probe, HeartbeatProbe) else service.interval
 
 
 def _has_alerting(configuration: Configuration) -> bool:
