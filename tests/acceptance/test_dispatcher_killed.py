@@ -93,15 +93,19 @@ class Killer:
             self.victim = None
 
     async def kill_when_waiting(self, query: str) -> None:
-        """Kill as soon as such a call waits for a lock of ours."""
+        """Kill as soon as such a call waits for a lock of ours, if nothing else has by then."""
+        victim = self.victim
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as watcher:
 
             async def waits() -> bool:
+                if self.victim is not victim:
+                    return True
                 row = await (await watcher.execute(WAITS_FOR_LOCK, [query])).fetchone()
                 return bool(row and row[0])
 
-            await wait_until_async(waits, f"a call like {query} waits", 60)
-        self.reached(self.moment, self.channel)
+            await wait_until_async(waits, f"a call like {query} waits", 90)
+        if self.victim is victim:
+            self.reached(self.moment, self.channel)
 
     async def listen(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Hear of every claim and report that is committed."""
@@ -116,6 +120,7 @@ class Receivers:
     def __init__(self, killer: Killer) -> None:
         self._killer = killer
         self.received: list[tuple[str, UUID, frozenset[str]]] = []
+        self._holding: set[asyncio.Task[None]] = set()
 
     def _note(self, channel: str, key: str, text: str) -> None:
         self.received.append((channel, UUID(key), frozenset(re.findall(r"service-\d+", text))))
@@ -126,7 +131,9 @@ class Receivers:
         if (killer.moment, killer.channel) != ("a report waits", channel) or not killer.victim:
             return
         locked = asyncio.Event()
-        self._holding = asyncio.create_task(self._lock(key, locked))
+        holding = asyncio.create_task(self._lock(key, locked))
+        self._holding.add(holding)
+        holding.add_done_callback(self._holding.discard)
         await locked.wait()
 
     async def _lock(self, key: str, locked: asyncio.Event) -> None:
