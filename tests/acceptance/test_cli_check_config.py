@@ -57,6 +57,35 @@ def test_a_right_file_has_no_problems(tmp_path: Path) -> None:
     ]
 
 
+ALERTING = """
+[alerts]
+open_after = 5
+[[alerts.policies]]
+services = ["db-*"]
+open_after = "5m"
+[[channels]]
+name = "ops"
+url = "https://hook.example/"
+[[routes]]
+channels = ["ops"]
+[[maintenance]]
+name = "nightly"
+from = "02:00"
+until = "03:00"
+"""
+
+
+def test_what_there_is_of_alerting_is_counted(tmp_path: Path) -> None:
+    """Channels, routes, maintenance windows and policies, that of [alerts] itself too."""
+    (tmp_path / "pulsebase.toml").write_text(RIGHT + ALERTING)
+    finished = check_config(tmp_path)
+    assert finished.returncode == 0
+    assert finished.stdout.startswith(
+        "pulsebase.toml: 3 services, 1 channel, 1 route, 1 maintenance window, 2 policies, "
+        "no problems"
+    )
+
+
 def test_every_problem_is_a_line(tmp_path: Path) -> None:
     """In the order of the file, in a form that editors can jump by."""
     (tmp_path / "a.toml").write_text(WRONG)
@@ -81,6 +110,10 @@ def test_json_holds_the_same(tmp_path: Path) -> None:
         "file": "right.toml",
         "services": 3,
         "kinds": {"http": 2, "tcp": 1},
+        "policies": 0,
+        "channels": 0,
+        "routes": 0,
+        "maintenance_windows": 0,
         "problems": [],
     }
     wrong = check_config(tmp_path, "--json", "-c", "wrong.toml")

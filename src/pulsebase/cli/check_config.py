@@ -35,6 +35,10 @@ class Verdict:
     file: str
     services: int = 0
     kinds: dict[str, int] = field(default_factory=dict[str, int])
+    policies: int = 0
+    channels: int = 0
+    routes: int = 0
+    maintenance_windows: int = 0
     problems: tuple[Problem, ...] = ()
 
 
@@ -72,7 +76,15 @@ def _judged(path: Path) -> Verdict:
     except UnusableFileError as error:
         return Verdict(str(path), problems=error.problems)
     kinds = Counter(service.kind for service in configuration.services)
-    return Verdict(str(path), len(configuration.services), dict(sorted(kinds.items())))
+    return Verdict(
+        str(path),
+        services=len(configuration.services),
+        kinds=dict(sorted(kinds.items())),
+        policies=len(configuration.policies),
+        channels=len(configuration.channels),
+        routes=len(configuration.routes),
+        maintenance_windows=len(configuration.maintenance),
+    )
 
 
 def _document(verdict: Verdict) -> dict[str, object]:
@@ -80,6 +92,10 @@ def _document(verdict: Verdict) -> dict[str, object]:
         "file": verdict.file,
         "services": verdict.services,
         "kinds": verdict.kinds,
+        "policies": verdict.policies,
+        "channels": verdict.channels,
+        "routes": verdict.routes,
+        "maintenance_windows": verdict.maintenance_windows,
         "problems": verdict.problems,
     }
 
@@ -89,11 +105,26 @@ def _show(verdict: Verdict) -> None:
         for problem in verdict.problems:
             print_line(str(problem))
         return
-    plural = "" if verdict.services == 1 else "s"
-    found = f"{verdict.file}: {verdict.services:,} service{plural}, "
-    print_styled(found, Styled("no problems", "green"))
+    print_styled(f"{verdict.file}: {_counts(verdict)}, ", Styled("no problems", "green"))
     rows = [[kind, f"{count:,}"] for kind, count in verdict.kinds.items()]
     print_table(("kind", Column("services", right=True)), rows)
+
+
+def _counts(verdict: Verdict) -> str:
+    """How many services there are, and of alerting whatever there is."""
+    from pulsebase.monitor.counted import counted
+
+    alerting = (
+        (verdict.channels, "channel"),
+        (verdict.routes, "route"),
+        (verdict.maintenance_windows, "maintenance window"),
+    )
+    said = [counted(verdict.services, "service")]
+    said += [counted(count, what) for count, what in alerting if count]
+    if verdict.policies:
+        # The one word of them that does not take an s.
+        said.append("1 policy" if verdict.policies == 1 else f"{verdict.policies:,} policies")
+    return ", ".join(said)
 
 
 def _print_schema() -> None:

@@ -17,10 +17,15 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import ConfigurationError, MissingExtraError
+from pulsebase.monitor.configuration.alerts import AlertKeys, AlertsTable, PolicyKeys
+from pulsebase.monitor.configuration.channels import ChannelKeys
+from pulsebase.monitor.configuration.maintenance import MaintenanceKeys
 from pulsebase.monitor.configuration.pace import MOST_LABELS, SharedKeys
+from pulsebase.monitor.configuration.routes import RouteKeys
 from pulsebase.monitor.configuration.services import DEFAULT_KIND
 from pulsebase.monitor.configuration.sizes import Size, format_size
 from pulsebase.monitor.configuration.values import DatabaseKeys, MonitorKeys
+from pulsebase.notifiers import load_notifier_kind
 from pulsebase.probes import load_probe_kind, probe_kinds
 
 if TYPE_CHECKING:
@@ -36,6 +41,8 @@ _SHARED_FORMS: Final[dict[str, Any]] = {"duration": Duration, "size": Size}
 # Wherever a text has a form, it may also be a reference to what has it.
 _REFERENCE: Final[Schema] = {"type": "string", "pattern": r"\$\{"}
 _FORMS: Final = frozenset({"enum", "pattern", "format", "minLength", "maxLength"})
+# A scheme of each kind of channel.
+_SCHEMES: Final = {"webhook": "https", "apprise": "mailto"}
 _NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 100}
 
 
@@ -50,21 +57,28 @@ class _Generator(GenerateJsonSchema):
 def configuration_schema() -> tuple[Schema, list[str]]:
     """The schema, and a remark for every kind that is left out since it cannot be loaded."""
     kinds: dict[str, type] = {}
+    notifiers: dict[str, type] = {}
     remarks: list[str] = []
     for name in probe_kinds():
         try:
             kinds[name] = load_probe_kind(name)
         except (MissingExtraError, ConfigurationError) as error:
             remarks.append(f'the kind "{name}" is left out: {error}')
-    return _file_schema(kinds), remarks
+    for name, scheme in _SCHEMES.items():
+        try:
+            notifiers[name] = load_notifier_kind(scheme)
+        except MissingExtraError as error:
+            remarks.append(f'channels of the kind "{name}" are left out: {error}')
+    return _file_schema(kinds, notifiers), remarks
 
 
-def _file_schema(kinds: Mapping[str, type]) -> Schema:
+def _file_schema(kinds: Mapping[str, type], notifiers: Mapping[str, type]) -> Schema:
     definitions = {"reference": _REFERENCE}
     for name, form in _SHARED_FORMS.items():
         definitions[name] = _or_reference(TypeAdapter(form).json_schema())
     shared = _table(SharedKeys, definitions)
     shared["properties"]["labels"]["maxProperties"] = MOST_LABELS
+    definitions["alerts"] = _table(AlertKeys, definitions)
     services = {name: _service(name, kind, shared, definitions) for name, kind in kinds.items()}
     groups = {name: _group(one) for name, one in services.items()}
     definitions |= {f"service-{name}": one for name, one in services.items()}
@@ -90,10 +104,51 @@ def _file_schema(kinds: Mapping[str, type]) -> Schema:
                 "minItems": 1,
                 "items": service,
             },
+            **_alerting(notifiers, definitions),
         },
         "required": ["services"],
         "additionalProperties": False,
         "$defs": definitions,
+    }
+
+
+def _alerting(notifiers: Mapping[str, type], definitions: dict[str, Schema]) -> Schema:
+    """The tables that say when alerts open, and who is told."""
+    alerts = _table(AlertsTable, definitions)
+    alerts["properties"]["policies"] = {
+        "description": "What differs for some services, one after another.",
+        "type": "array",
+        "items": _table(PolicyKeys, definitions),
+    }
+    channel = _table(ChannelKeys, definitions)
+    for name, kind in notifiers.items():
+        definitions[f"channel-{name}"] = _channel(name, kind, channel, definitions)
+    channels = {"type": "object", "anyOf": [_pointer(f"channel-{name}") for name in notifiers]}
+    tables = {
+        "channels": ("Whom to tell: one table for each channel.", channels),
+        "routes": ("Which alerts go to which channels.", _table(RouteKeys, definitions)),
+        "maintenance": (
+            "When nobody is told, since it is meant not to work.",
+            _table(MaintenanceKeys, definitions),
+        ),
+    }
+    lists = {
+        name: {"description": about, "type": "array", "items": items}
+        for name, (about, items) in tables.items()
+    }
+    return {"alerts": alerts | {"description": "When alerts open and close."}, **lists}
+
+
+def _channel(name: str, kind: type, shared: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The branch of one kind of channel, which goes by its URL."""
+    table = _table(kind, definitions, prefix=f"{name}-")
+    web = {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
+    url = web if name == "webhook" else {"type": "string", "pattern": "://"}
+    return {
+        **table,
+        "title": f'A channel of the kind "{name}"',
+        "properties": {**shared["properties"], **table["properties"], "url": _or_reference(url)},
+        "required": ["name", "url"],
     }
 
 
@@ -106,6 +161,8 @@ def _service(name: str, kind: type, shared: Schema, definitions: dict[str, Schem
         "name": _or_reference(_NAME),
         "kind": {"type": "string", "enum": [name]},
         "group": {"type": "string"},
+        "alerts": {"anyOf": [{"type": "boolean"}, _pointer("alerts")]},
+        "depends_on": {"type": "array", "items": {"type": "string"}},
     }
     return {
         **table,
