@@ -108,3 +108,10 @@ def test_locations_are_still_there_after_somebody_resolved(history: Histories) -
     history.check([Run(1, 0, "degraded")], "statement")
     history.resolve(history.names[1], "service_degraded")
     history.check([Run(1, 1, "degraded", gap=0)], "statement")
+
+
+def test_flapping_is_over_after_a_silence_whatever_ends_it(history: Histories) -> None:
+    flapping = {"flapping_within_seconds": 20, "flapping_changes": 2, "degraded_close_checks": 1}
+    history.publish_for_all(policy={**_DEGRADED_AT_ONCE, **flapping})
+    history.check([Run(0, 0, status) for status in ("degraded", "healthy", "degraded")], "rows")
+    history.check([Run(0, 0, "healthy", gap=40)], "statement")
