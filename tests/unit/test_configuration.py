@@ -14,6 +14,7 @@ from pulsebase.probes.http import HttpExpectation, HttpProbe
 from tests.unit.configuration_file import CANARY, MINIMAL, complaints, load
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+HOWTO = REFERENCE.parent / "howto"
 
 
 @pytest.fixture(autouse=True)
@@ -313,17 +314,33 @@ def test_a_url_in_the_file_is_shown_without_its_password() -> None:
     assert 'got "http://***@h h/"' in complaint
 
 
-def test_the_examples_of_the_reference_can_be_loaded() -> None:
-    for page in [REFERENCE / "configuration.md", *REFERENCE.glob("probe-*.md")]:
+def environment_of(text: str) -> dict[str, str]:
+    """Whatever an example names, set to what can stand there."""
+    fitting = {
+        "DATABASE_URL": "embedded://",
+        "PAGERDUTY_KEYS": f"{CANARY}@{CANARY}",
+    }
+    named = re.findall(r"\$\{(\w+)\}", text)
+    return {
+        name: fitting.get(
+            name, "https://hook.example/" if name.endswith(("_URL", "_WEBHOOK")) else CANARY
+        )
+        for name in named
+    }
+
+
+def test_the_examples_of_the_pages_can_be_loaded() -> None:
+    """Those of the reference, and of the guides that say how people are told."""
+    guides = [page for page in HOWTO.glob("*.md") if page.name != "add-a-probe-kind.md"]
+    pages = [REFERENCE / "configuration.md", REFERENCE / "channels.md"]
+    for page in [*pages, *REFERENCE.glob("probe-*.md"), *guides]:
         examples = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-        assert examples
+        assert examples or page in guides
         for example in examples:
-            named = re.findall(r"\$\{(\w+)\}", example)
-            environ = dict.fromkeys(named, CANARY) | {
-                "DATABASE_URL": "embedded://",
-                "DEAD_MAN_URL": "https://dead.example/",
-            }
-            assert load(example, environ) == load(example, environ)
+            if "[[services]]" not in example:
+                continue  # a part of another one
+            environ = environment_of(example)
+            assert load(example, environ) == load(example, environ), page.name
 
 
 def test_lines_are_right_behind_values_of_several_lines() -> None:
