@@ -138,6 +138,7 @@ create or replace function public.find_routed_channels(
 ) returns table (routed_channel text, delay_seconds double precision)
 language plpgsql
 stable
+rows 4
 set search_path = ''
 as $function$
 declare
@@ -186,6 +187,7 @@ create or replace function public.find_hold_reasons(
 ) returns table (delivery_id uuid, hold_reason text)
 language plpgsql
 stable
+rows 4
 set search_path = ''
 -- The planner fears recursion, and would compile for longer than it takes to answer.
 set jit = off
@@ -364,15 +366,17 @@ create or replace function public.find_alert_openings(
 )
 language plpgsql
 stable
+rows 4
 set search_path = ''
 as $function$
 declare
+    -- `num_nulls`, here and below, since the planner must not take the index of all that waits for
+    -- the few of an incident: in a storm it is full of what has just been sent.
     waiting constant uuid[] := array(
         select delivery.id
         from public.alert_deliveries as delivery
         where delivery.incident_id = find_alert_openings.incident_id
-            and delivery.message_id is null
-            and delivery.cancelled_at is null
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
             and delivery.due_at <= moment
     );
 begin
@@ -407,6 +411,7 @@ create or replace function public.drop_untold_deliveries(
 ) returns table (told_channel text, told_event_id uuid)
 language plpgsql
 volatile
+rows 4
 set search_path = ''
 as $function$
 begin
@@ -422,8 +427,7 @@ begin
         set cancelled_at = moment,
             cancelled_because = because
         where delivery.incident_id = drop_untold_deliveries.incident_id
-            and delivery.message_id is null
-            and delivery.cancelled_at is null
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
             and (
                 delivery.kind = 'reminder'
                 or delivery.id in (
@@ -440,13 +444,14 @@ begin
         where opening.is_told
         order by opening.told_channel, opening.queued_at desc
     ) as latest
-    where not exists (
-        select
+    -- Counted, not `not exists`, which would be planned as a join with all that was ever resolved.
+    where (
+        select count(*)
         from public.alert_deliveries as resolving
         where resolving.event_id = latest.opened_event_id
             and resolving.channel = latest.told_channel
             and resolving.kind = 'resolved'
-    );
+    ) = 0;
 end
 $function$;
 
@@ -549,8 +554,7 @@ begin
     perform
     from public.alert_deliveries as waiting
     where waiting.incident_id = queue_alert_messages.incident_id
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
+        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
     order by waiting.id
     for update;
     if change = 'flapping_ended' then
@@ -607,8 +611,7 @@ begin
     perform
     from public.alert_deliveries as waiting
     where waiting.event_id = flapping_event_id
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
+        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
     order by waiting.id
     for update;
     told_channels := array(
@@ -625,8 +628,7 @@ begin
         cancelled_because = 'flapping ended'
     where beginning.event_id = flapping_event_id
         and beginning.kind = 'flapping_started'
-        and beginning.message_id is null
-        and beginning.cancelled_at is null
+        and num_nulls(beginning.message_id, beginning.cancelled_at) = 2
         and not beginning.channel = any (told_channels);
     perform public.queue_alert_ends(
         'flapping_ended', service_name, incident_id,
