@@ -187,7 +187,6 @@ create or replace function public.find_hold_reasons(
 ) returns table (delivery_id uuid, hold_reason text)
 language plpgsql
 stable
-rows 4
 set search_path = ''
 -- The planner fears recursion, and would compile for longer than it takes to answer.
 set jit = off
