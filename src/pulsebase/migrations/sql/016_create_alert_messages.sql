@@ -958,9 +958,9 @@ stable
 set search_path = ''
 as $function$
 begin
-    -- A little early, so that a message with rounds of a second is still out within its window.
+    -- Early, so that a digest of thousands is claimed, made and sent within its window.
     return ready_at + public.bounded_interval(
-        rules.group_window_seconds - least(1, rules.group_window_seconds / 10)
+        rules.group_window_seconds - least(3, rules.group_window_seconds / 5)
     );
 end
 $function$;
