@@ -17,10 +17,23 @@ ROOT = Path(__file__).parents[2]
 RUNNABLE = ("README.md", "docs/tutorial/first-hour.md")
 
 
+# What the pages leave to the environment.
+ENVIRONMENT = {
+    "OPS_WEBHOOK": "https://hooks.example/ops",
+    "OPS_WEBHOOK_SECRET": "sixteen or more characters",
+    "MAIL_LOGIN": "login:password",
+}
+CONTINUED = "# pulsebase.toml, continued\n"
+
+
 def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
+    """The code blocks of a page in one language; one that continues another, together with it."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [
+        found[number - 1] + block if block.startswith(CONTINUED) else block
+        for number, block in enumerate(found)
+    ]
 
 
 def cases(language: str) -> list[object]:
@@ -52,7 +65,7 @@ def test_toml_is_accepted(block: str, tmp_path: Path) -> None:
     """By the reader of the configuration file."""
     path = tmp_path / "pulsebase.toml"
     path.write_text(block, encoding="utf-8")
-    assert load_configuration(path, environ={}).services
+    assert load_configuration(path, environ=ENVIRONMENT).services
 
 
 def test_the_grants_for_an_application_role_are_enough(database: str) -> None:
