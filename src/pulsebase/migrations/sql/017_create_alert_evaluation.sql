@@ -1,5 +1,6 @@
--- Evaluation: what a check means for its service. A trigger hands new checks over to
--- `evaluate_health_checks`, which steps the state of each service and opens and resolves events.
+-- Evaluation: what a check means for its service. A trigger hands new checks over, service by
+-- service, to `evaluate_service`, which steps the state and opens and resolves events.
+-- `evaluate_health_checks` is for who has no triggers, and for what raced.
 --
 -- The state has two levels. A *track* is what one location says: its streaks, and a verdict by the
 -- policy. The *status* of the service follows from the verdicts of the locations that are fresh.
@@ -68,9 +69,10 @@ begin
     for matching in
         select layer.alert_policy
         from public.alert_policies as layer
-        where public.matches_service(
-            layer.matcher, alert_policy_of.service_name, coalesce(known.labels, '{}')
-        )
+        where layer.matcher is null
+            or public.matches_service(
+                layer.matcher, alert_policy_of.service_name, coalesce(known.labels, '{}')
+            )
         order by layer.position
     loop
         policy := policy || matching;
@@ -244,16 +246,24 @@ set search_path = ''
 as $function$
 declare
     moment constant text := to_json(checked_at) #>> '{}';
-    down_streak integer := coalesce((track ->> 'down_streak')::integer, 0);
-    failing_streak integer := coalesce((track ->> 'failing_streak')::integer, 0);
-    up_streak integer := coalesce((track ->> 'up_streak')::integer, 0);
-    healthy_streak integer := coalesce((track ->> 'healthy_streak')::integer, 0);
+    down_streak constant integer := case
+        when status = 'down' then coalesce((track ->> 'down_streak')::integer, 0) + 1
+        else 0
+    end;
+    failing_streak constant integer := case
+        when status <> 'healthy' then coalesce((track ->> 'failing_streak')::integer, 0) + 1
+        else 0
+    end;
+    up_streak constant integer := case
+        when status <> 'down' then coalesce((track ->> 'up_streak')::integer, 0) + 1
+        else 0
+    end;
+    healthy_streak constant integer := case
+        when status = 'healthy' then coalesce((track ->> 'healthy_streak')::integer, 0) + 1
+        else 0
+    end;
     kept jsonb := '[]';
 begin
-    down_streak := case when status = 'down' then down_streak + 1 else 0 end;
-    up_streak := case when status = 'down' then 0 else up_streak + 1 end;
-    failing_streak := case when status = 'healthy' then 0 else failing_streak + 1 end;
-    healthy_streak := case when status = 'healthy' then healthy_streak + 1 else 0 end;
     if window_length > 0 then
         kept := coalesce(track -> 'window', '[]')
             || jsonb_build_object('status', status, 'at', moment);
@@ -795,7 +805,11 @@ stable
 set search_path = ''
 as $function$
 begin
-    if tracks ? location or (select count(*) < 100 from jsonb_object_keys(tracks)) then
+    -- Nearly always, and answered without a query.
+    if tracks ? location or tracks = '{}' then
+        return tracks;
+    end if;
+    if (select count(*) < 100 from jsonb_object_keys(tracks)) then
         return tracks;
     end if;
     return tracks - (
@@ -871,21 +885,22 @@ as $function$
 declare
     forgotten_after constant interval := interval '1 day';
 begin
-    return state.status = 'healthy'
-        and state.flapping_since is null
-        and not exists (
-            select
-            from jsonb_each(state.tracks) as one (location, track)
-            where (
-                    one.track ->> 'verdict' <> 'healthy'
-                    or one.track ->> 'failing_streak' <> '0'
-                    or one.track -> 'window' @> '[{"status": "down"}]'
-                    or one.track -> 'window' @> '[{"status": "degraded"}]'
-                )
-                -- What a location said that is gone for good is not remembered for ever.
-                and (one.track ->> 'last_checked_at')::timestamptz
-                    >= state.last_checked_at - forgotten_after
-        );
+    if state.status <> 'healthy' or state.flapping_since is not null then
+        return false;
+    end if;
+    return not exists (
+        select
+        from jsonb_each(state.tracks) as one (location, track)
+        where (
+                one.track ->> 'verdict' <> 'healthy'
+                or one.track ->> 'failing_streak' <> '0'
+                or one.track -> 'window' @> '[{"status": "down"}]'
+                or one.track -> 'window' @> '[{"status": "degraded"}]'
+            )
+            -- What a location said that is gone for good is not remembered for ever.
+            and (one.track ->> 'last_checked_at')::timestamptz
+                >= state.last_checked_at - forgotten_after
+    );
 end
 $function$;
 
@@ -895,7 +910,7 @@ comment on function public.is_steady_state is
 
 create or replace function public.quiet_tracks(
     newest public.service_health_checks,
-    check_ids uuid[],
+    new_ids jsonb,
     fresh interval
 ) returns jsonb
 language plpgsql
@@ -916,16 +931,22 @@ begin
         )
         from (
             select
-                public.location_of(known.probe_details) as location,
-                max(known.checked_at) as last_checked_at
-            from public.service_health_checks as known
-            where known.service_name = newest.service_name
-                and known.checked_at between newest.checked_at - fresh and newest.checked_at
-                -- Of those that are new the late ones are not decided on, but were heard.
-                and (
-                    known.checked_at < newest.checked_at
-                    or not known.id = any (coalesce(check_ids, '{}'))
-                )
+                public.location_of(recent.probe_details) as location,
+                max(recent.checked_at) as last_checked_at
+            from (
+                select known.checked_at, known.probe_details
+                from public.service_health_checks as known
+                where known.service_name = newest.service_name
+                    and known.checked_at between newest.checked_at - fresh and newest.checked_at
+                    -- Of those that are new the late ones are not decided on, but were heard.
+                    and (
+                        known.checked_at < newest.checked_at
+                        or not coalesce(new_ids ? known.id::text, false)
+                    )
+                -- So many at most, and by the index that has this order, whatever statistics say.
+                order by known.checked_at desc, known.id desc
+                limit 10000
+            ) as recent
             group by 1
         ) as heard
     );
@@ -938,7 +959,7 @@ comment on function public.quiet_tracks is
 
 create or replace function public.state_after_quiet(
     state public.service_states,
-    check_ids uuid[]
+    new_ids jsonb
 ) returns public.service_states
 language plpgsql
 stable
@@ -951,7 +972,7 @@ begin
     select known.checked_at, known.id into newest
     from public.service_health_checks as known
     where known.service_name = state.service_name
-        and not known.id = any (coalesce(check_ids, '{}'))
+        and not coalesce(new_ids ? known.id::text, false)
         -- A row from the future, older than the rule that refuses such, would blind us until then.
         and isfinite(known.checked_at)
         and known.checked_at <= clock_timestamp() + interval '5 minutes'
@@ -972,9 +993,41 @@ comment on function public.state_after_quiet is
     'The state of a steady service after all its checks but the ones that are new.';
 
 
+create or replace function public.lock_service_state(service_name text)
+returns public.service_states
+language plpgsql
+volatile
+set search_path = ''
+as $function$
+#variable_conflict use_variable
+declare
+    state public.service_states;
+begin
+    loop
+        select known.* into state
+        from public.service_states as known
+        where known.service_name = lock_service_state.service_name
+        for update;
+        exit when found;
+        insert into public.service_states (service_name)
+        values (service_name)
+        on conflict do nothing;
+    end loop;
+    state.last_checked_at := coalesce(state.last_checked_at, '-infinity');
+    state.last_check_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
+    return state;
+end
+$function$;
+
+comment on function public.lock_service_state is
+    'The state of a service, which is made where there is none, locked until our end.';
+
+
+-- New checks are the keys of an object, {"<id>": true}: those are found at once, however many a
+-- batch has of one service, and whatever plan a session keeps.
 create or replace function public.evaluate_service(
     service_name text,
-    check_ids uuid[] default null
+    new_ids jsonb default null
 ) returns bigint
 language plpgsql
 volatile
@@ -991,17 +1044,9 @@ declare
     evaluated bigint := 0;
     latest constant timestamptz := clock_timestamp() + interval '5 minutes';
 begin
-    insert into public.service_states (service_name)
-    values (service_name)
-    on conflict do nothing;
-    select known.* into strict state
-    from public.service_states as known
-    where known.service_name = evaluate_service.service_name
-    for update;
-    state.last_checked_at := coalesce(state.last_checked_at, '-infinity');
-    state.last_check_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
+    state := public.lock_service_state(service_name);
     if state.is_steady then
-        state := public.state_after_quiet(state, check_ids);
+        state := public.state_after_quiet(state, new_ids);
     end if;
     after_at := state.last_checked_at;
     after_id := state.last_check_id;
@@ -1013,7 +1058,7 @@ begin
             and (
                 (known.checked_at, known.id) > (after_at, after_id)
                 -- Checks of one transaction bear one time, and their ids any order.
-                or (known.id = any (check_ids) and not known.id = any (state.evaluated_ids))
+                or (new_ids ? known.id::text and not known.id = any (state.evaluated_ids))
             )
             and isfinite(known.checked_at)
             and known.checked_at <= latest
@@ -1023,7 +1068,7 @@ begin
             policy := public.alert_policy_of(service_name);
             rules := public.alert_rules_of(policy);
             if state.is_steady then
-                state.tracks := public.quiet_tracks(newest, check_ids, rules.location_fresh);
+                state.tracks := public.quiet_tracks(newest, new_ids, rules.location_fresh);
             end if;
         end if;
         state := public.step_service(state, newest, rules, policy);
@@ -1090,13 +1135,14 @@ begin
     end if;
     if checks is not null then
         for handed in
-            select one.service_name, array_agg(one.id) as ids
+            select one.service_name, jsonb_object_agg(one.id, true) as new_ids
             from jsonb_to_recordset(checks) as one (service_name text, id uuid)
+            where one.id is not null
             group by one.service_name
             -- In one order, so that two writers cannot wait for each other in a circle.
             order by one.service_name collate "C"
         loop
-            evaluated := evaluated + public.evaluate_service(handed.service_name, handed.ids);
+            evaluated := evaluated + public.evaluate_service(handed.service_name, handed.new_ids);
         end loop;
         return jsonb_build_object('evaluated', evaluated);
     end if;
@@ -1145,7 +1191,7 @@ set enable_seqscan = off
 set jit = off
 as $function$
 declare
-    handed jsonb;
+    handed record;
 begin
     -- The common case first, without a look at single services: all is well, and was.
     if not exists (select from new_checks where new_checks.status <> 'healthy')
@@ -1153,31 +1199,35 @@ begin
     then
         return null;
     end if;
-    with named as materialized (
-        select arrived.service_name, bool_or(arrived.status <> 'healthy') as has_failed
-        from new_checks as arrived
-        group by arrived.service_name
-    ),
-    concerned as materialized (
-        select named.service_name
-        from named
+    for handed in
+        select
+            named.service_name,
+            (
+                select jsonb_object_agg(arrived.id, true)
+                from unnest(named.ids) as arrived (id)
+            ) as new_ids
+        from (
+            select
+                arrived.service_name,
+                bool_or(arrived.status <> 'healthy') as has_failed,
+                array_agg(arrived.id) as ids
+            from new_checks as arrived
+            group by arrived.service_name
+        ) as named
         where named.has_failed
-            or exists (
-                select
+            -- A session keeps the plan of its first statement, be that one row or ten thousand:
+            -- this one, unlike "exists" or a join, is a look into the index for each service.
+            or (
+                select true
                 from public.service_states as state
                 where state.service_name = named.service_name
                     and not state.is_steady
             )
-    )
-    select jsonb_agg(
-        jsonb_build_object('service_name', arrived.service_name, 'id', arrived.id)
-    )
-    into handed
-    from new_checks as arrived
-    join concerned on concerned.service_name = arrived.service_name;
-    if handed is not null then
-        perform public.evaluate_health_checks(handed);
-    end if;
+        -- In one order, so that two writers cannot wait for each other in a circle.
+        order by named.service_name collate "C"
+    loop
+        perform public.evaluate_service(handed.service_name, handed.new_ids);
+    end loop;
     return null;
 end
 $function$;
@@ -1478,8 +1528,9 @@ begin
                 'kept_window_length', 'begins_opening', 'count_into_track', 'step_alert_track',
                 'vote_of_tracks', 'alert_reason', 'check_summary', 'details_with',
                 'open_alert_event', 'close_alert_event', 'opening_details', 'open_alert',
-                'recover_service', 'end_flapping', 'location_of', 'step_service',
-                'is_steady_state', 'quiet_tracks', 'state_after_quiet', 'evaluate_service',
+                'moment_of', 'recover_service', 'end_flapping', 'location_of', 'tracks_with_room',
+                'step_service', 'is_steady_state', 'quiet_tracks', 'state_after_quiet',
+                'lock_service_state', 'evaluate_service',
                 'keep_service_state', 'evaluate_health_checks', 'evaluate_new_checks',
                 'create_alert_event',
                 'alert_policy_problem', 'publish_alert_policies', 'publish_monitored_services',
