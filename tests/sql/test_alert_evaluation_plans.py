@@ -26,7 +26,7 @@ from generate_series(1, 200000) as n,
     lateral (select now() - interval '3 days' + n * interval '1 second') as m (moment);
 insert into service_states (service_name, is_steady, tracks, last_checked_at)
 select 'k' || n, n % 5 <> 0,
-    case when n % 5 = 0 then '{"": {"verdict": "healthy", "failing_streak": 1}}'::jsonb else '{}' end,
+    case when n % 5 = 0 then '{"": {"failing_streak": 1}}'::jsonb else '{}' end,
     now() - interval '1 hour'
 from generate_series(1, 10000) as n;
 reset session_replication_role;
