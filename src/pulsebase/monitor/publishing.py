@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +82,8 @@ class Publishing:
             if await self._succeeds():
                 pause_seconds = _FIRST_PAUSE_SECONDS
                 continue
-            await asyncio.sleep(pause_seconds)
+            with suppress(TimeoutError):  # a changed file may mend it
+                await asyncio.wait_for(self._changed.wait(), pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             self._changed.set()
 
@@ -90,9 +92,8 @@ class Publishing:
         configuration = self._configuration
         # What this process has published it also takes away, when it has gone from the file.
         has_alerting = _has_alerting(configuration)
-        published = await publish(
-            self._connection, configuration, alerting=has_alerting or self._has_alerting
-        )
+        self._has_alerting |= has_alerting
+        published = await publish(self._connection, configuration, alerting=self._has_alerting)
         self._has_alerting = has_alerting
         return published
 
@@ -134,9 +135,11 @@ async def publish(
     if not alerting:
         return Published(services=services)
     policies = await AlertPolicyModel.publish(connection, policies=configuration.policies)
-    windows = await AlertSilenceModel.publish_maintenance(
-        connection, windows=configuration.maintenance
+    # In a thread: it plans every window ahead, which may take a second that no probe can spare.
+    planned = await asyncio.to_thread(
+        AlertSilenceModel.publish_maintenance.call, windows=configuration.maintenance
     )
+    windows = await connection.execute(planned)
     channels = await AlertChannelModel.publish(
         connection,
         channels=[channel.rules for channel in configuration.channels],
