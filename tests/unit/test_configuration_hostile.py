@@ -37,6 +37,32 @@ KEYS = st.sampled_from(
         "key",
         "spool_limit",
         "connectivity",
+        "alerts",
+        "depends_on",
+        "policies",
+        "open_after",
+        "close_after",
+        "flapping",
+        "down",
+        "degraded",
+        "link",
+        "channels",
+        "services",
+        "types",
+        "hours",
+        "after",
+        "rate",
+        "remind_every",
+        "secret",
+        "cron",
+        "duration",
+        "days",
+        "from",
+        "until",
+        "starts_at",
+        "ends_at",
+        "zone",
+        "note",
     ]
 )
 TEXTS = st.sampled_from(
@@ -56,6 +82,21 @@ TEXTS = st.sampled_from(
             "${",
             "$${",
             "\x07",
+        ],
+        *[
+            "3 of 5",
+            "6 in 1h",
+            "majority",
+            "mailto://a@b.example",
+            "https://a.example/{service}",
+            "service_down",
+            "0 2 * * *",
+            "mon",
+            "22:00",
+            "24:00",
+            "2026-12-01T22:00:00",
+            "0001-01-01T00:00:00+23:59",
+            "Europe/Berlin",
         ],
         *probe_kinds(),
     ]
@@ -78,6 +119,10 @@ FILES = st.fixed_dictionaries(
         "defaults": TABLES | VALUES,
         "monitor": TABLES | VALUES,
         "database": TABLES | VALUES,
+        "alerts": TABLES | VALUES,
+        "channels": st.lists(TABLES, max_size=3) | VALUES,
+        "routes": st.lists(TABLES, max_size=3) | VALUES,
+        "maintenance": st.lists(TABLES, max_size=3) | VALUES,
         "other": VALUES,
     },
 )
@@ -133,6 +178,19 @@ def many(*lines: str) -> str:
     )
 
 
+def test_a_circle_through_all_services_is_told_without_delay() -> None:
+    """Each needs the next one, and the last one the first; that one line is short."""
+    text = "".join(
+        f'[[services]]\nname = "s{n}"\nurl = "http://a/"\ndepends_on = ["s{(n + 1) % MANY}"]\n'
+        for n in range(MANY)
+    )
+    begin = time.process_time()
+    [complaint] = complaints(text)
+    assert time.process_time() - begin < 20
+    assert '"s19999" → "s0" → "s1"' in complaint
+    assert len(complaint) < 300
+
+
 @pytest.mark.parametrize(
     ("text", "environ", "problems"),
     [
@@ -141,8 +199,14 @@ def many(*lines: str) -> str:
         (many('body = "${T}"'), {}, MANY),
         (many('group = "absent"'), {}, MANY),
         (MINIMAL * MANY, {}, MANY - 1),
+        (many("alerts.open_after = 0"), {}, MANY),
+        (many('depends_on = ["absent"]'), {}, MANY),
+        (many('depends_on = ["s0"]').replace('"s0"]', '"s1"]', 1), {}, 1),
     ],
-    ids=["unknown key", "bad secret", "unset variable", "unknown group", "one name"],
+    ids=[
+        *["unknown key", "bad secret", "unset variable", "unknown group", "one name"],
+        *["bad policy", "unknown needed", "two in a circle"],
+    ],
 )
 def test_the_same_mistake_many_times_is_told_without_delay(
     text: str, environ: dict[str, str], problems: int
