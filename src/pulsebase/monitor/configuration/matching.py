@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pulsebase.errors import InvalidValueError
 from pulsebase.models.fields import service_name
@@ -11,9 +12,10 @@ from pulsebase.monitor.configuration.pace import label_problems
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["MATCHER_KEYS", "Matching", "matcher_of", "matcher_problems"]
+__all__ = ["Matching", "matcher_of", "matcher_problems"]
 
-MATCHER_KEYS = ("services", "labels")
+# What the database takes is no larger, with the labels beside it.
+_LARGEST_LIST: Final = 32_768
 
 
 class Matching(Protocol):
@@ -51,3 +53,11 @@ def matcher_problems(keys: Matching) -> Iterator[InvalidValueError]:
         except InvalidValueError as error:
             yield error
     yield from label_problems(keys.labels)
+    yield from _size_problem(keys.services or ())
+
+
+def _size_problem(names: tuple[str, ...]) -> Iterator[InvalidValueError]:
+    size = len(json.dumps(names, ensure_ascii=False).encode("utf-8", "replace"))
+    if size > _LARGEST_LIST:
+        bound = f"at most {_LARGEST_LIST} bytes in all; use * or labels, or write several tables"
+        yield InvalidValueError("services", len(names), bound)

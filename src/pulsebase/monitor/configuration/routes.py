@@ -115,7 +115,13 @@ class RouteReader:
             place = ("routes", index)
             self._judge_channels(table.get("channels"), (*place, "channels"))
             if keys := self._validation.read(RouteKeys, table, Origin(place)):
-                yield keys.route()
+                yield from self._route(keys, place)
+
+    def _route(self, keys: RouteKeys, place: KeyPath) -> Iterator[NewAlertRoute]:
+        try:
+            yield keys.route()
+        except InvalidValueError as error:  # a channel is there, under a name that none can have
+            self._complaints.invalid((*place, error.field), error.bound, error.value)
 
     def _judge_channels(self, names: Any, place: KeyPath) -> None:
         for index, name in enumerate(names if isinstance(names, list) else ()):
