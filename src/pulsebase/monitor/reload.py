@@ -38,6 +38,12 @@ _FIXED_KEYS: Final = (
     "spool_limit",
     "spool_drops",
 )
+_ALERTING: Final = {
+    "policies": "policies",
+    "channels": "channels",
+    "routes": "routes",
+    "maintenance": "maintenance windows",
+}
 
 
 class Reloading:
@@ -153,7 +159,11 @@ def _difference(before: Configuration, after: Configuration) -> str | None:
     new = {service.name: service for service in after.services}
     both = old.keys() & new.keys()
     changed = sum(old[name] != new[name] for name in both)
+    others = [
+        words for key, words in _ALERTING.items() if getattr(before, key) != getattr(after, key)
+    ]
+    alerting = f"; changed: {', '.join(others)}" if others else ""
     return (
         f"services: {len(new) - len(both)} new, {len(old) - len(both)} gone, {changed} changed, "
-        f"{len(both) - changed} undisturbed"
+        f"{len(both) - changed} undisturbed{alerting}"
     )

@@ -6,10 +6,8 @@ from collections.abc import Mapping  # noqa: TC003 -- pydantic resolves the fiel
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
-from uuid import UUID  # noqa: TC003 -- a field's type
 
 from pydantic import Field
-from uuid_utils.compat import uuid7
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError, MissingExtraError
@@ -39,13 +37,6 @@ _EVERY_DAY: Final = (1, 2, 3, 4, 5, 6, 7)
 # The forms in which a time can be given: which keys each must have.
 _FORMS: Final = (("cron", "duration"), ("from", "until"), ("starts_at", "ends_at"))
 _FORMS_RULE: Final = "cron and duration, from and until, or starts_at and ends_at"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Window(MaintenanceWindow):
-    """A window of a file: one that is read again is the same, whatever id it gets."""
-
-    id: UUID = field(default_factory=uuid7, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +87,7 @@ class MaintenanceKeys:
 
     def window(self) -> MaintenanceWindow:
         """As the database is told of it; raises InvalidValueError for a time that never comes."""
-        return _Window(
+        return MaintenanceWindow(
             name=self.name,
             matcher=matcher_of(self) or {},
             schedule=self._schedule(),
