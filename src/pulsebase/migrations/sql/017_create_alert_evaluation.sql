@@ -1042,6 +1042,8 @@ declare
     after_at timestamptz;
     after_id uuid;
     evaluated bigint := 0;
+    -- What is older is only stored: no duration can be taken from the first moments there are.
+    earliest constant timestamptz := '4713-01-01 00:00:00+00 BC';
     latest constant timestamptz := clock_timestamp() + interval '5 minutes';
 begin
     state := public.lock_service_state(service_name);
@@ -1060,8 +1062,7 @@ begin
                 -- Checks of one transaction bear one time, and their ids any order.
                 or (new_ids ? known.id::text and not known.id = any (state.evaluated_ids))
             )
-            and isfinite(known.checked_at)
-            and known.checked_at <= latest
+            and known.checked_at between earliest and latest
         order by known.checked_at, known.id
     loop
         if evaluated = 0 then
