@@ -180,6 +180,136 @@ comment on function public.find_routed_channels is
     'is told everything.';
 
 
+create or replace function public.find_muted_services(
+    service_names text[],
+    moment timestamptz
+) returns table (muted_service text, is_maintenance boolean)
+language plpgsql
+stable
+set search_path = ''
+set jit = off
+as $function$
+begin
+    -- What matches_service says of one service, for thousands of services and hundreds of silences.
+    return query
+    with holding as materialized (
+        select
+            silence.id, silence.kind = 'maintenance' as is_maintenance,
+            case jsonb_typeof(silence.matcher -> 'services')
+                when 'array' then silence.matcher -> 'services'
+                when 'null' then null
+                else '[]'::jsonb || (silence.matcher -> 'services')
+            end as names,
+            case jsonb_typeof(silence.matcher -> 'labels')
+                when 'object' then silence.matcher -> 'labels'
+                else '{}'
+            end as labels
+        from public.alert_silences as silence
+        where silence.lifted_at is null
+            and exists (
+                select
+                from public.alert_silence_periods as period
+                where period.silence_id = silence.id
+                    and period.starts_at <= moment
+                    and (period.ends_at is null or period.ends_at > moment)
+            )
+    ),
+    services as materialized (
+        select named.name, coalesce(known.labels, '{}') as labels
+        from unnest(service_names) as named (name)
+        left join public.monitored_services as known on known.service_name = named.name
+        where exists (select from holding)
+    ),
+    wanted_labels as materialized (
+        select
+            holding.id, wanted.label, wanted.pattern, strpos(wanted.pattern, '*') > 0 as is_wild,
+            public.like_pattern_of(wanted.pattern) as like_pattern,
+            count(*) over (partition by holding.id) as label_count
+        from holding
+        cross join jsonb_each_text(holding.labels) as wanted (label, pattern)
+    ),
+    known_labels as materialized (
+        select distinct_labels.labels, known.label, known.value
+        from (select distinct services.labels from services) as distinct_labels
+        cross join jsonb_each_text(distinct_labels.labels) as known (label, value)
+    ),
+    labelled as materialized (
+        select one.id, one.labels
+        from (
+            select wanted_labels.id, wanted_labels.label_count, known_labels.labels
+            from wanted_labels
+            join known_labels on known_labels.label = wanted_labels.label
+                and known_labels.value = wanted_labels.pattern
+            where not wanted_labels.is_wild
+            union all
+            select wanted_labels.id, wanted_labels.label_count, known_labels.labels
+            from wanted_labels
+            join known_labels on known_labels.label = wanted_labels.label
+                and known_labels.value like wanted_labels.like_pattern
+            where wanted_labels.is_wild
+        ) as one
+        group by one.id, one.labels, one.label_count
+        having count(*) = one.label_count
+    ),
+    wanted_names as materialized (
+        select
+            holding.id, wanted.pattern, strpos(wanted.pattern, '*') > 0 as is_wild,
+            public.like_pattern_of(wanted.pattern) as like_pattern
+        from holding
+        cross join jsonb_array_elements_text(holding.names) as wanted (pattern)
+    ),
+    named as materialized (
+        select wanted_names.id, services.name, services.labels
+        from wanted_names
+        join services on services.name = wanted_names.pattern
+        where not wanted_names.is_wild
+        union all
+        select wanted_names.id, services.name, services.labels
+        from wanted_names
+        join services on services.name like wanted_names.like_pattern
+        where wanted_names.is_wild
+    ),
+    muting as (
+        select named.name, holding.is_maintenance
+        from named
+        join holding on holding.id = named.id
+        where holding.labels = '{}'
+        union all
+        select named.name, holding.is_maintenance
+        from named
+        join labelled on labelled.id = named.id and labelled.labels = named.labels
+        join holding on holding.id = named.id
+        union all
+        select services.name, every_name.is_maintenance
+        from (
+            select labelled.labels, bool_or(holding.is_maintenance) as is_maintenance
+            from labelled
+            join holding on holding.id = labelled.id
+            where holding.names is null
+            group by labelled.labels
+        ) as every_name
+        join services on services.labels = every_name.labels
+        union all
+        select services.name, everything.is_maintenance
+        from (
+            select bool_or(holding.is_maintenance) as is_maintenance
+            from holding
+            where holding.names is null
+                and holding.labels = '{}'
+        ) as everything
+        cross join services
+        where everything.is_maintenance is not null
+    )
+    select muting.name, bool_or(muting.is_maintenance)
+    from muting
+    group by muting.name;
+end
+$function$;
+
+comment on function public.find_muted_services is
+    'Which of these services a silence holds, or a maintenance window.';
+
+
 create or replace function public.find_hold_reasons(
     delivery_ids uuid[],
     moment timestamptz,
@@ -209,35 +339,11 @@ begin
         from (select distinct waiting.service_name::text as name from waiting) as named
         left join public.monitored_services as known on known.service_name = named.name
     ),
-    holding as materialized (
-        select silence.kind, silence.matcher, patterns.names
-        from public.alert_silences as silence
-        cross join lateral (
-            select case
-                when jsonb_typeof(silence.matcher -> 'services') = 'array'
-                    then array(
-                        select public.like_pattern_of(wanted.pattern)
-                        from jsonb_array_elements_text(silence.matcher -> 'services')
-                            as wanted (pattern)
-                    )
-            end as names
-        ) as patterns
-        where silence.lifted_at is null
-            and exists (
-                select
-                from public.alert_silence_periods as period
-                where period.silence_id = silence.id
-                    and period.starts_at <= moment
-                    and (period.ends_at is null or period.ends_at > moment)
-            )
-    ),
     muted as materialized (
-        select services.name, bool_or(holding.kind = 'maintenance') as is_maintenance
-        from services
-        -- The first condition is there to be fast, with many services and silences.
-        join holding on (holding.names is null or services.name like any (holding.names))
-            and public.matches_service(holding.matcher, services.name, services.labels)
-        group by services.name
+        select found.muted_service as name, found.is_maintenance
+        from public.find_muted_services(
+            array(select services.name from services), moment
+        ) as found
     ),
     lineage (name, ancestor) as (
         select services.name, parent.name
@@ -307,19 +413,35 @@ language plpgsql
 stable
 set search_path = ''
 as $function$
+#variable_conflict use_variable
+declare
+    state public.service_states;
+    policy jsonb;
 begin
-    return exists (
+    select known.* into state
+    from public.service_states as known
+    where known.service_name = is_service_in_trouble.service_name;
+    if state.status <> 'healthy' then
+        return true;
+    elsif not exists (
         select
-        from public.service_states as state
-        where state.service_name = is_service_in_trouble.service_name
-            and (
-                state.status <> 'healthy'
-                or exists (
-                    select
-                    from jsonb_each(state.tracks) as one (location, track)
-                    where one.track ->> 'failing_streak' <> '0'
-                )
-            )
+        from jsonb_each(state.tracks) as one (location, track)
+        where one.track ->> 'failing_streak' <> '0'
+    ) then
+        return false;
+    end if;
+    -- What nobody will decide on would hold back its children for ever: a location that is gone, or
+    -- that the others have outvoted, and a service that opens nothing.
+    policy := public.alert_policy_of(service_name);
+    return policy -> 'enabled' is distinct from 'false' and exists (
+        select
+        from jsonb_each(state.tracks) as one (location, track)
+        where one.track ->> 'failing_streak' <> '0'
+            and coalesce(one.track ->> 'verdict', 'healthy') = 'healthy'
+            and (one.track ->> 'last_checked_at')::timestamptz
+                >= state.last_checked_at - make_interval(secs => public.number_within(
+                    policy -> 'location_fresh_seconds', 1e-6, 2592000, 300
+                ))
     );
 end
 $function$;
@@ -650,38 +772,97 @@ comment on function public.queue_flapping_end is
     'Writes down that channels are to be told that a service keeps still, and how it is now.';
 
 
+create or replace function public.find_due_deliveries(
+    channel text,
+    moment timestamptz
+) returns table (
+    delivery_id uuid, can_be_held boolean, is_marked_held boolean, ready_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+as $function$
+begin
+    return query
+    with due as materialized (
+        select
+            waiting.id, waiting.kind, waiting.service_name, waiting.created_at,
+            waiting.held_by is not null and waiting.released_at is null as is_marked_held,
+            greatest(waiting.due_at, waiting.released_at) as ready_at,
+            event.status is not distinct from 'active' as is_active
+        from public.alert_deliveries as waiting
+        left join public.alert_events as event on event.id = waiting.event_id
+        where waiting.channel = find_due_deliveries.channel
+            and waiting.message_id is null
+            and waiting.cancelled_at is null
+            and waiting.due_at <= moment
+    ),
+    ended as materialized (
+        select due.service_name, max(due.created_at) as ended_at
+        from due
+        where due.kind in ('resolved', 'flapping_ended')
+        group by due.service_name
+    )
+    select
+        due.id,
+        case due.kind
+            when 'reminder' then nullif(due.is_active, false)
+            -- What still waits of an alert that is over was as good as told when it ended, and its
+            -- end is owed as well, or what took its place.
+            when 'opened' then due.is_active
+            -- Of a service that flaps alerts come and go while nobody is told of any.
+            when 'flapping_started' then
+                (ended.ended_at > due.created_at) is not true
+            else false
+        end,
+        due.is_marked_held, due.ready_at
+    from due
+    left join ended on ended.service_name = due.service_name;
+end
+$function$;
+
+comment on function public.find_due_deliveries is
+    'What a channel is owed by now, and whether a reason may hold it back; null where it is '
+    'pointless.';
+
+
 create or replace function public.hold_alert_deliveries(
     channel text,
     moment timestamptz
-) returns void
+) returns uuid[]
 language plpgsql
 volatile
 set search_path = ''
 as $function$
+#variable_conflict use_variable
 declare
-    judged constant uuid[] := array(
-        select waiting.id
-        from public.alert_deliveries as waiting
-        join public.alert_events as event on event.id = waiting.event_id
-        where waiting.channel = hold_alert_deliveries.channel
-            and waiting.message_id is null
-            and waiting.cancelled_at is null
-            and waiting.due_at <= moment
-            and event.status = 'active'
-    );
+    due uuid[];
+    judged uuid[];
+    unstoppable uuid[];
+    held uuid[];
+    reasons text[];
 begin
-    -- What still waits of an alert that is over was as good as told when it ended, and its end is owed
-    -- as well: nothing holds it.
+    select
+        coalesce(array_agg(found.delivery_id), '{}'),
+        coalesce(array_agg(found.delivery_id) filter (where found.can_be_held), '{}'),
+        coalesce(array_agg(found.delivery_id) filter (where not found.can_be_held), '{}')
+    into due, judged, unstoppable
+    from public.find_due_deliveries(channel, moment) as found;
+    select
+        coalesce(array_agg(holding.delivery_id), '{}'),
+        coalesce(array_agg(holding.hold_reason), '{}')
+    into held, reasons
+    from public.find_hold_reasons(judged, moment) as holding
+    where holding.hold_reason is not null;
+
     with changed as materialized (
-        select waiting.id, held.hold_reason
-        from public.alert_deliveries as waiting
-        left join public.find_hold_reasons(judged, moment) as held
-            on held.delivery_id = waiting.id
-        where waiting.channel = hold_alert_deliveries.channel
-            and waiting.message_id is null
+        select waiting.id, holding.hold_reason
+        from unnest(due) as known (id)
+        join public.alert_deliveries as waiting on waiting.id = known.id
+        left join unnest(held, reasons) as holding (id, hold_reason) on holding.id = known.id
+        where waiting.message_id is null
             and waiting.cancelled_at is null
-            and waiting.due_at <= moment
-            and held.hold_reason
+            and holding.hold_reason
                 is distinct from case when waiting.released_at is null then waiting.held_by end
         for update of waiting skip locked
     )
@@ -718,11 +899,25 @@ begin
         cancelled_because = 'over'
     from pointless
     where waiting.id = pointless.id;
+    return unstoppable || array(
+        select known.id
+        from unnest(judged) as known (id)
+        where exists (
+            select
+            from public.alert_channels as published
+            where published.name = channel
+                and published.is_published
+        )
+        except
+        select holding.id
+        from unnest(held) as holding (id)
+    );
 end
 $function$;
 
 comment on function public.hold_alert_deliveries is
-    'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds.';
+    'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds: '
+    'these.';
 
 
 create or replace function public.queue_alert_reminders(
@@ -808,7 +1003,8 @@ comment on function public.queue_alert_reminders is
 
 create or replace function public.form_alert_messages(
     channel text,
-    moment timestamptz
+    moment timestamptz,
+    free uuid[]
 ) returns void
 language plpgsql
 volatile
@@ -818,8 +1014,11 @@ as $function$
 declare
     rules public.alert_channels;
     oldest constant timestamptz := (
-        select min(ready.ready_at)
-        from public.find_ready_deliveries(channel, moment) as ready
+        select min(greatest(waiting.due_at, waiting.released_at))
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
+        where waiting.message_id is null
+            and waiting.cancelled_at is null
     );
     most_messages bigint;
     is_digest boolean;
@@ -851,8 +1050,9 @@ begin
 
     with taken as materialized (
         select waiting.*
-        from public.find_ready_deliveries(channel, moment) as ready
-        join public.alert_deliveries as waiting on waiting.id = ready.delivery_id
+        -- These alone: what was committed since then has been judged by nobody.
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
         where waiting.message_id is null
             and waiting.cancelled_at is null
         order by waiting.created_at, waiting.id
@@ -924,24 +1124,11 @@ set search_path = ''
 as $function$
 begin
     return query
-    select waiting.id, greatest(waiting.due_at, waiting.released_at)
-    from public.alert_deliveries as waiting
-    join public.alert_channels as known on known.name = waiting.channel
-    left join public.alert_events as event on event.id = waiting.event_id
-    where waiting.channel = find_ready_deliveries.channel
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
-        and waiting.due_at <= moment
-        -- What waits of an alert that is over is to be told before its end, whatever holds it: it can
-        -- have ended just when it was judged.
-        and (
-            (event.status is distinct from 'active' and waiting.kind <> 'reminder')
-            or (
-                event.status = 'active'
-                and known.is_published
-                and (waiting.held_by is null or waiting.released_at is not null)
-            )
-        );
+    select due.delivery_id, due.ready_at
+    from public.find_due_deliveries(channel, moment) as due
+    join public.alert_channels as known on known.name = find_ready_deliveries.channel
+    where not due.can_be_held
+        or (due.can_be_held and known.is_published and not due.is_marked_held);
 end
 $function$;
 
@@ -1004,6 +1191,13 @@ begin
         where message.status in ('pending', 'sending')
             and message.give_up_at <= moment
             and (message.status = 'pending' or message.leased_until <= moment)
+            -- What a disabled channel is owed waits.
+            and not exists (
+                select
+                from public.alert_channels as channel
+                where channel.name = message.channel
+                    and channel.disabled_at is not null
+            )
         for no key update skip locked
     )
     update public.alert_messages as message
@@ -1249,9 +1443,10 @@ begin
         order by known.name
     loop
         if pg_try_advisory_xact_lock(1886155361, hashtext(channel)) then
-            perform public.hold_alert_deliveries(channel, moment);
             perform public.queue_alert_reminders(channel, moment);
-            perform public.form_alert_messages(channel, moment);
+            perform public.form_alert_messages(
+                channel, moment, public.hold_alert_deliveries(channel, moment)
+            );
         end if;
     end loop;
     perform public.give_up_alert_messages(moment);
@@ -1901,7 +2096,7 @@ begin
                         select
                         from public.alert_channels as channel
                         where channel.name = delivery.channel
-                            and channel.is_published
+                            and (channel.is_published or channel.updated_at >= cutoff)
                     )
                 )
             )
@@ -2025,6 +2220,7 @@ begin
         'public.matches_service(jsonb, text, jsonb)',
         'public.hours_include(jsonb, timestamptz)',
         'public.find_routed_channels(text, text, timestamptz)',
+        'public.find_muted_services(text[], timestamptz)',
         'public.find_hold_reasons(uuid[], timestamptz, text)',
         'public.is_service_in_trouble(text)',
         'public.is_event_acknowledged(uuid, timestamptz)',
@@ -2036,7 +2232,8 @@ begin
         'public.queue_flapping_end(text, uuid, uuid, uuid, timestamptz)',
         'public.hold_alert_deliveries(text, timestamptz)',
         'public.queue_alert_reminders(text, timestamptz)',
-        'public.form_alert_messages(text, timestamptz)',
+        'public.find_due_deliveries(text, timestamptz)',
+        'public.form_alert_messages(text, timestamptz, uuid[])',
         'public.find_ready_deliveries(text, timestamptz)',
         'public.window_end_of(public.alert_channels, timestamptz)',
         'public.count_formed_messages(public.alert_channels, timestamptz)',

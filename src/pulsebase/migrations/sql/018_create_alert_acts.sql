@@ -1010,6 +1010,18 @@ as $function$
 declare
     changed public.alert_channels;
 begin
+    -- What waited meanwhile has its whole time before it. Messages are locked before channels.
+    update public.alert_messages as waiting
+    set give_up_at = greatest(
+            waiting.give_up_at,
+            clock_timestamp() + public.bounded_interval(channel.give_up_after_seconds)
+        )
+    from public.alert_channels as channel
+    where channel.name = enable_alert_channel.name
+        and channel.disabled_at is not null
+        and waiting.channel = channel.name
+        and waiting.status in ('pending', 'sending')
+        and not exists (select from public.alert_acts as known where known.id = act_id);
     update public.alert_channels as channel
     set disabled_at = null,
         disabled_reason = null,
@@ -1088,7 +1100,7 @@ begin
     update public.alert_messages as replaying
     set status = 'pending',
         next_attempt_at = clock_timestamp(),
-        give_up_at = clock_timestamp() + make_interval(secs => coalesce(
+        give_up_at = clock_timestamp() + public.bounded_interval(coalesce(
             (
                 select channel.give_up_after_seconds
                 from public.alert_channels as channel
