@@ -232,3 +232,33 @@ def some_matcher(choose: random.Random) -> dict[str, Any]:
         labels = some_labels(choose, "ab1*%")
         matcher["labels"] = choose.choice([labels, labels, labels, {}, None, "none"])
     return matcher
+
+
+def test_what_follows_a_delivery_that_somebody_decides_about_waits_for_it(
+    changes: Changes, database: str
+) -> None:
+    incident = changes.opened("api", "service_degraded")
+    changes.superseded(incident, "service_down")
+    changes.opened("web")
+    with psycopg.connect(database) as deciding:
+        deciding.execute(
+            "select from alert_deliveries where service_name = 'api'"
+            " order by created_at limit 1 for update"
+        )
+        assert [each.service_name for each in changes.deliver(OPS)] == ["web"]
+    assert [each.alert_type for each in changes.deliver(OPS)] == [
+        "service_degraded",
+        "service_down",
+    ]
+
+
+def test_each_step_comes_after_its_own_time_from_when_the_incident_began(changes: Changes) -> None:
+    changes.route(OPS, alert_types=["service_degraded"], after_seconds=300)
+    changes.route(OPS, alert_types=["service_down"], after_seconds=3600)
+    incident = changes.opened("api", "service_degraded")
+    changes.pass_time(minutes=2)
+    changes.superseded(incident, "service_down")
+    changes.pass_time(minutes=57)
+    assert changes.kinds(OPS) == []
+    changes.pass_time(minutes=1)
+    assert changes.kinds(OPS) == ["opened"]

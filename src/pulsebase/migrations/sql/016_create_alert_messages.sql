@@ -600,17 +600,20 @@ begin
     select
         service_name, incident_id, event_id, routed.routed_channel, kind,
         routed.delay_seconds > 0,
-        least(
-            moment + public.bounded_interval(routed.delay_seconds),
-            -- Changing between slow and down must not put off an escalation for ever.
-            (
-                select min(earlier.due_at)
-                from public.alert_deliveries as earlier
-                where earlier.incident_id = queue_alert_openings.incident_id
-                    and earlier.channel = routed.routed_channel
-                    and earlier.is_escalation
-                    and earlier.cancelled_at is not null
-                    and earlier.due_at > moment
+        greatest(
+            moment,
+            public.bounded_interval(routed.delay_seconds) + coalesce(
+                -- Changing between slow and down must not put off an escalation for ever.
+                (
+                    select min(earlier.created_at)
+                    from public.alert_deliveries as earlier
+                    where earlier.incident_id = queue_alert_openings.incident_id
+                        and earlier.channel = routed.routed_channel
+                        and earlier.is_escalation
+                        and earlier.cancelled_at is not null
+                        and earlier.due_at > moment
+                ),
+                moment
             )
         )
     from public.alert_events as event
@@ -1059,6 +1062,20 @@ begin
         limit 5000
         for update of waiting skip locked
     ),
+    -- Somebody decides about them just now: what came after them of the same service waits as well.
+    skipped as materialized (
+        select waiting.service_name, min(waiting.created_at) as created_at
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
+        where waiting.message_id is null
+            and waiting.cancelled_at is null
+            and not exists (
+                select
+                from taken
+                where taken.id = waiting.id
+            )
+        group by waiting.service_name
+    ),
     grouped as materialized (
         select
             taken.id, taken.service_name, taken.created_at,
@@ -1069,6 +1086,12 @@ begin
                 else taken.id::text
             end as part
         from taken
+        where not exists (
+            select
+            from skipped
+            where skipped.service_name = taken.service_name
+                and skipped.created_at < taken.created_at
+        )
     ),
     parted as materialized (
         select
@@ -1996,7 +2019,10 @@ begin
             jsonb_agg(
                 to_jsonb(waiting) || jsonb_build_object(
                     'alert_type', coalesce(event.alert_type, 'service_down'),
-                    'hold_reason', case when event.status = 'active' then held.hold_reason end
+                    'hold_reason', case
+                        when event.status = 'active' or waiting.kind = 'flapping_started'
+                            then held.hold_reason
+                    end
                 )
                 order by waiting.created_at, waiting.id
             ),
