@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 pytest.importorskip("postgast", reason='reading SQL needs: pip install "pulsebase[cli]"')
 
+# What a loop executes for each name counts as if it were written out.
+BY_LOOP = """
+alter table public.u enable row level security;
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['t', 'u'] loop
+        execute format('alter table public.%I enable row level security', name);
+        execute format(
+            'grant select on public.%I to service_role', name
+        );
+    end loop;
+end
+$$;
+"""
+
 # Each rule with what breaks it, where, and what does not.
 EXAMPLES: dict[str, list[tuple[str, str, str]]] = {
     "syntax-error": [
@@ -88,6 +105,11 @@ EXAMPLES: dict[str, list[tuple[str, str, str]]] = {
                 "create table t (i int); alter table t enable row level security;\n"
                 "grant all on all tables in schema public to service_role;"
             ),
+        ),
+        (
+            "create table u (i int);\n" + BY_LOOP.replace("'t', 'u'", "'t'"),
+            "1:14",
+            "create table u (i int);\n" + BY_LOOP,
         ),
     ],
     "search-path-missing": [

@@ -42,6 +42,11 @@ _IGNORE = re.compile(
     r"--[ \t]*pulsebase:[ \t]*ignore[ \t]*(?P<rule>[\w-]*)[ \t]*:?[ \t]*(?P<reason>[^\n]*)"
 )
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_LOOP = re.compile(
+    r"\bforeach\s+(?P<variable>\w+)\s+in\s+array\s+array\s*\[(?P<names>[^\]]*)\](?P<body>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAME = re.compile(r"'(\w+)'")
 _OWN_SCHEMAS = frozenset({"", "public"})
 _SAFE_LANGUAGES = frozenset({"c", "internal"})
 
@@ -161,6 +166,7 @@ def _table(relation: Any, statement: Statement, file: MigrationFile) -> Iterator
         return
     name = relation.relname
     text = _COMMENT.sub(" ", file.text)
+    text = ";".join((text, *_made_by_loops(text)))
     quoted = rf'(?:"?public"?\s*\.\s*)?"?{re.escape(name)}"?(?![\w"])'
     everything = r"\ball\s+tables\s+in\s+schema\b"
     secured = (
@@ -177,6 +183,16 @@ def _table(relation: Any, statement: Statement, file: MigrationFile) -> Iterator
             f"grant select, insert, update, delete on {name} to service_role;"
         )
         yield _Place(_at(statement, relation.location), "grant-missing", message)
+
+
+def _made_by_loops(text: str) -> Iterator[str]:
+    """What a loop over names executes for each: execute format('… %I …', name)."""
+    for statement in text.split("$$"):
+        if loop := _LOOP.search(statement):
+            made = rf"\bexecute\s+format\s*\(\s*'([^']*)'\s*,\s*{loop['variable']}\b"
+            for template in re.findall(made, loop["body"], re.IGNORECASE):
+                for name in _NAME.findall(loop["names"]):
+                    yield template.replace("%I", name, 1)
 
 
 def _create_table(node: Any, statement: Statement, file: MigrationFile) -> Iterator[_Place]:
