@@ -134,6 +134,7 @@ class State:
     evaluated: set[int] = field(default_factory=set)
     tracks: dict[str, Track] = field(default_factory=dict)
     event: Event | None = None
+    since: int = 0
     incident_at: int = 0
     changes: list[int] = field(default_factory=list)
     flapping_since: int | None = None
@@ -175,6 +176,7 @@ class Reference:
         state = self.states[event.service]
         if state.event is event:
             state.status, state.event, state.is_steady = "healthy", None, False
+            state.since = at
             for location, track in state.tracks.items():
                 state.tracks[location] = Track([(track.seen[-1][0], "healthy")])
 
@@ -201,13 +203,13 @@ class Reference:
 
     def _decide(self, state: State, check: Check, policy: Mapping[str, Any]) -> None:
         now, state.last = check.checked_at, max(check, state.last or check)
-        _track(state, check).look(now, _counted(check, policy), policy)
+        _heard(state, check, policy).look(now, _counted(check, policy), policy)
         verdict, began_at = _vote(state.tracks.values(), now, policy)
         if state.flapping_since is not None and _kept_still(state.changes, now, policy):
             state.flapping_since = None
         if verdict == state.status:
             return
-        before, state.status = state.status, verdict
+        before, state.status, state.since = state.status, verdict, began_at
         if "healthy" in (before, verdict):
             state.changes.append(now)
         if before == "healthy":
@@ -251,11 +253,22 @@ def _track(state: State, check: Check) -> Track:
     return state.tracks.setdefault(check.location, Track())
 
 
+def _heard(state: State, check: Check, policy: Mapping[str, Any]) -> Track:
+    """The track of a check; a location that was silent goes on from what others have seen."""
+    known = state.tracks.get(check.location)
+    last_silent_at = check.checked_at - policy["location_fresh_seconds"]
+    if state.tracks.keys() - {check.location} and (
+        known is None or known.seen[-1][0] < last_silent_at
+    ):
+        state.tracks[check.location] = Track(verdict=state.status, began_at=state.since)
+    return _track(state, check)
+
+
 def _vote(tracks: Iterable[Track], now: int, policy: Mapping[str, Any]) -> tuple[str, int]:
     """What the fresh locations agree on, and when it began."""
     every = list(tracks)
     fresh = [one for one in every if one.seen[-1][0] >= now - policy["location_fresh_seconds"]]
-    agree = policy["locations_agree"]
+    agree: int = policy["locations_agree"]
     needed = {0: len(fresh) // 2 + 1, -1: len(fresh)}.get(agree, min(agree, len(fresh)))
     for verdict in ("down", "degraded"):
         agreeing = [track.began_at for track in fresh if track.verdict in _BAD[verdict]]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
+from tests.sql.alerting import Alerting
+from tests.support.migrating import migrate
 from tests.support.postgres_server import PostgresServer, available_servers
 from tests.support.requirement import require
 from tests.support.supabase_roles import create_roles, set_default_privileges
@@ -65,3 +68,30 @@ def supabase_database(
     set_default_privileges(server.url(name), flavour)
     yield server.url(name)
     server.drop_database(name)
+
+
+@pytest.fixture(scope="module", params=[15, 18])
+def migrated(
+    request: pytest.FixtureRequest, postgres_of_major: Callable[[int], PostgresServer]
+) -> tuple[PostgresServer, str]:
+    """A server of the oldest and of the newest major version, and its migrated template."""
+    server = postgres_of_major(request.param)
+    template = server.create_database()
+    migrate(server.url(template))
+    return server, template
+
+
+@pytest.fixture
+def url(migrated: tuple[PostgresServer, str]) -> Iterator[str]:
+    """A migrated database of this test alone."""
+    server, template = migrated
+    name = server.create_database(template=template)
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def alerting(url: str) -> Iterator[Alerting]:
+    """Steps of alerting in a database of this test alone, on the oldest and newest PostgreSQL."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield Alerting(connection)

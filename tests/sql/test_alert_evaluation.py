@@ -13,48 +13,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.sql.alerting import Alerting
-from tests.support.migrating import migrate
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.support.postgres_server import PostgresServer
+    from tests.sql.alerting import Alerting
 
 DOWN = ("service_down", "active", None)
 RECOVERED = [("service_down", "resolved", "recovery"), ("recovery", "resolved", None)]
-
-
-@pytest.fixture(scope="module", params=[15, 18])
-def migrated(
-    request: pytest.FixtureRequest, postgres_of_major: Callable[[int], PostgresServer]
-) -> tuple[PostgresServer, str]:
-    server = postgres_of_major(request.param)
-    template = server.create_database()
-    migrate(server.url(template))
-    return server, template
-
-
-@pytest.fixture
-def url(migrated: tuple[PostgresServer, str]) -> Iterator[str]:
-    """A migrated database of this test alone."""
-    server, template = migrated
-    name = server.create_database(template=template)
-    yield server.url(name)
-    server.drop_database(name)
-
-
-@pytest.fixture
-def alerting(url: str) -> Iterator[Alerting]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        yield Alerting(connection)
-
-
-def of_three(alerting: Alerting, **policy: Any) -> None:
-    """The service `api` that is checked from three places, each check of which decides."""
-    alerting.at_once("api", **policy)
-    for place in ("north", "south", "west"):
-        alerting.check("api", "healthy", details={"location": place})
 
 
 # How it opens and closes
@@ -125,57 +88,6 @@ def test_nothing_opens_where_evaluation_is_off_but_what_is_open_closes(alerting:
     assert alerting.events("web") == []
     alerting.check("api", "healthy", "down")
     assert alerting.events("api") == RECOVERED
-
-
-# Locations
-
-
-def test_one_of_three_locations_is_outvoted_and_two_are_not(alerting: Alerting) -> None:
-    of_three(alerting)
-    alerting.check("api", "down", "down", details={"location": "north"})
-    assert alerting.events("api") == []
-    alerting.check("api", "down", details={"location": "south"})
-    assert alerting.events("api") == [DOWN]
-    alerting.check("api", "healthy", details={"location": "south"})
-    assert alerting.events("api") == RECOVERED
-
-
-def test_a_silent_location_does_not_vote(alerting: Alerting) -> None:
-    of_three(alerting, location_fresh_seconds=5)
-    for _ in range(8):
-        alerting.check("api", "down", details={"location": "north"})
-    assert alerting.events("api") == [DOWN]
-
-
-@pytest.mark.parametrize(("agree", "needed"), [(1, 1), (2, 2), (-1, 3), (9, 3)])
-def test_as_many_locations_as_the_policy_says_agree(
-    alerting: Alerting, agree: int, needed: int
-) -> None:
-    of_three(alerting, locations_agree=agree)
-    for number, place in enumerate(("north", "south", "west"), start=1):
-        alerting.check("api", "down", details={"location": place})
-        assert bool(alerting.events("api")) == (number >= needed)
-
-
-def test_a_location_that_is_gone_for_good_keeps_no_service_unsteady(alerting: Alerting) -> None:
-    of_three(alerting)
-    alerting.check("api", "down", details={"location": "north"})
-    alerting.check("api", "healthy", details={"location": "south"})
-    assert not alerting.value("select is_steady from service_states")
-    moved = "update service_states set tracks = jsonb_set(tracks, '{north,last_checked_at}', %s)"
-    alerting.connection.execute(moved, [json.dumps("2001-01-01T00:00:00Z")])
-    alerting.check("api", "healthy", details={"location": "south"})
-    assert alerting.value("select is_steady from service_states")
-
-
-def test_a_hostile_number_of_locations_is_not_remembered(alerting: Alerting) -> None:
-    alerting.connection.execute(
-        "insert into service_health_checks (service_name, status, checked_at, probe_details)"
-        " select 'api', 'down', now() - make_interval(secs => 400 - n),"
-        " jsonb_build_object('location', repeat(n::text, 50)) from generate_series(1, 300) as n"
-    )
-    query = "select count(*), max(length(name)) from service_states, jsonb_object_keys(tracks) name"
-    assert alerting.connection.execute(query).fetchone() == (100, 100)
 
 
 # Flapping

@@ -166,6 +166,7 @@ async def test_what_stays_so_is_refused(status: int) -> None:
         (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3_000, 3_600),
         (format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0, 0),
     ],
+    ids=["seconds", "none", "centuries", "a date", "a date before"],
 )
 async def test_retry_after_is_honoured(given: str, least: float, most: float) -> None:
     async with Receiver(429, headers=f"Retry-After: {given}\r\n") as receiver:

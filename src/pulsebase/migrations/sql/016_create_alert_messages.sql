@@ -325,6 +325,25 @@ begin
     if cardinality(delivery_ids) = 0 then
         return;
     end if;
+    -- Mostly there is nothing that could hold any of them, which is much sooner told than what does.
+    if coalesce(as_kind, '') <> 'reminder'
+        and not exists (select from public.alert_silences as silence where silence.lifted_at is null)
+        and not exists (
+            select
+            from unnest(delivery_ids) as given (id)
+            join public.alert_deliveries as delivery on delivery.id = given.id
+            where delivery.is_escalation
+                or delivery.kind = 'reminder'
+                or exists (
+                    select
+                    from public.monitored_services as known
+                    where known.service_name = delivery.service_name
+                        and known.depends_on <> '{}'
+                )
+        )
+    then
+        return;
+    end if;
     return query
     with recursive waiting as materialized (
         select

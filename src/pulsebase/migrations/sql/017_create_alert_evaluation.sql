@@ -696,8 +696,16 @@ declare
     recovery_id constant uuid := gen_random_uuid();
     opened jsonb;
     worst_status text;
+    first_healthy jsonb;
     closing jsonb;
 begin
+    select public.check_summary(healed) into first_healthy
+    from public.service_health_checks as healed
+    where healed.service_name = state.service_name
+        and healed.checked_at = since
+        and healed.status = 'healthy'
+    order by healed.id
+    limit 1;
     select event.details into opened
     from public.alert_events as event
     where event.id = opened_event_id;
@@ -712,7 +720,7 @@ begin
     end;
     closing := jsonb_build_object(
         'last_failed', state.last_failed,
-        'first_healthy', public.check_summary(newest),
+        'first_healthy', coalesce(first_healthy, public.check_summary(newest)),
         'downtime_seconds', greatest(0, extract(epoch from since - started_at))
     );
     perform public.close_alert_event(
@@ -841,12 +849,21 @@ declare
         when newest.status = 'degraded' and not rules.watches_degraded then 'healthy'
         else newest.status
     end;
+    track jsonb := state.tracks -> location;
     vote jsonb;
 begin
     state := public.end_flapping(state, newest.checked_at, rules);
+    -- A location that is heard for the first time, or again after a silence, goes on from what is
+    -- decided: one check of it must not undo what others have seen.
+    if state.tracks - location <> '{}' and (
+        track is null
+        or (track ->> 'last_checked_at')::timestamptz < newest.checked_at - rules.location_fresh
+    ) then
+        track := jsonb_build_object('verdict', state.status, 'verdict_since', state.since);
+    end if;
     state.tracks := jsonb_set(
         public.tracks_with_room(state.tracks, location), array[location],
-        public.step_alert_track(state.tracks -> location, seen, newest.checked_at, rules)
+        public.step_alert_track(track, seen, newest.checked_at, rules)
     );
     if newest.checked_at > state.last_checked_at then
         state.evaluated_ids := '{}';
