@@ -262,3 +262,25 @@ def test_each_step_comes_after_its_own_time_from_when_the_incident_began(changes
     assert changes.kinds(OPS) == []
     changes.pass_time(minutes=1)
     assert changes.kinds(OPS) == ["opened"]
+
+
+def test_what_has_its_end_before_it_is_told_although_a_silence_begins(changes: Changes) -> None:
+    """And the incident goes on, with an alert that this channel does not get, and ends."""
+    changes.route(OPS, alert_types=["service_degraded"])
+    incident = changes.opened("api", "service_degraded")
+    changes.superseded(incident, "service_down")
+    changes.silence("api")
+    changes.recovered(incident)
+    assert changes.kinds(OPS) == ["opened", "resolved"]
+
+
+def test_flapping_has_its_beginning_before_its_end_although_a_silence_begins(
+    changes: Changes,
+) -> None:
+    """And the incident in which it kept still goes on, and ends."""
+    incident = changes.opened("api", "service_degraded", change="flapping_started")
+    changes.flapping_ended(incident)
+    changes.silence("api")
+    changes.superseded(incident, "service_down")
+    changes.recovered(incident)
+    assert changes.kinds(OPS) == ["flapping_started", "flapping_ended", "resolved"]

@@ -222,11 +222,12 @@ begin
     ),
     wanted_labels as materialized (
         select
-            holding.id, wanted.label, wanted.pattern, strpos(wanted.pattern, '*') > 0 as is_wild,
+            alike.labels as wanted_by, wanted.label, wanted.pattern,
+            strpos(wanted.pattern, '*') > 0 as is_wild,
             public.like_pattern_of(wanted.pattern) as like_pattern,
-            count(*) over (partition by holding.id) as label_count
-        from holding
-        cross join jsonb_each_text(holding.labels) as wanted (label, pattern)
+            count(*) over (partition by alike.labels) as label_count
+        from (select distinct holding.labels from holding) as alike
+        cross join jsonb_each_text(alike.labels) as wanted (label, pattern)
     ),
     known_labels as materialized (
         select distinct_labels.labels, known.label, known.value
@@ -234,21 +235,21 @@ begin
         cross join jsonb_each_text(distinct_labels.labels) as known (label, value)
     ),
     labelled as materialized (
-        select one.id, one.labels
+        select one.wanted_by, one.labels
         from (
-            select wanted_labels.id, wanted_labels.label_count, known_labels.labels
+            select wanted_labels.wanted_by, wanted_labels.label_count, known_labels.labels
             from wanted_labels
             join known_labels on known_labels.label = wanted_labels.label
                 and known_labels.value = wanted_labels.pattern
             where not wanted_labels.is_wild
             union all
-            select wanted_labels.id, wanted_labels.label_count, known_labels.labels
+            select wanted_labels.wanted_by, wanted_labels.label_count, known_labels.labels
             from wanted_labels
             join known_labels on known_labels.label = wanted_labels.label
                 and known_labels.value like wanted_labels.like_pattern
             where wanted_labels.is_wild
         ) as one
-        group by one.id, one.labels, one.label_count
+        group by one.wanted_by, one.labels, one.label_count
         having count(*) = one.label_count
     ),
     wanted_names as materialized (
@@ -277,14 +278,14 @@ begin
         union all
         select named.name, holding.is_maintenance
         from named
-        join labelled on labelled.id = named.id and labelled.labels = named.labels
         join holding on holding.id = named.id
+        join labelled on labelled.wanted_by = holding.labels and labelled.labels = named.labels
         union all
         select services.name, every_name.is_maintenance
         from (
             select labelled.labels, bool_or(holding.is_maintenance) as is_maintenance
             from labelled
-            join holding on holding.id = labelled.id
+            join holding on holding.labels = labelled.wanted_by
             where holding.names is null
             group by labelled.labels
         ) as every_name
@@ -342,6 +343,9 @@ begin
                 )
         )
     then
+        return query
+        select given.id, null::text
+        from unnest(delivery_ids) as given (id);
         return;
     end if;
     return query
@@ -530,6 +534,19 @@ begin
                 -- What was held until now, and is over before it is looked at again, bothers nobody.
                 and (delivery.held_by is null or delivery.released_at is not null)
                 and coalesce(channel.is_published, false)
+            )
+            -- Whatever began to hold it since then.
+            or exists (
+                select
+                from public.alert_deliveries as ended
+                where ended.incident_id = delivery.incident_id
+                    and ended.channel = delivery.channel
+                    and ended.cancelled_at is null
+                    and ended.created_at > delivery.created_at
+                    and (
+                        (ended.kind = 'resolved' and ended.event_id = delivery.event_id)
+                        or (ended.kind = 'flapping_ended' and delivery.kind = 'flapping_started')
+                    )
             )
     from public.alert_deliveries as delivery
     left join public.alert_channels as channel on channel.name = delivery.channel
