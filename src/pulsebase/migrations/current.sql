@@ -443,9 +443,10 @@ begin
     for matching in
         select layer.alert_policy
         from public.alert_policies as layer
-        where public.matches_service(
-            layer.matcher, alert_policy_of.service_name, coalesce(known.labels, '{}')
-        )
+        where layer.matcher is null
+            or public.matches_service(
+                layer.matcher, alert_policy_of.service_name, coalesce(known.labels, '{}')
+            )
         order by layer.position
     loop
         policy := policy || matching;
@@ -467,6 +468,21 @@ begin
     if jsonb_typeof(policy) is distinct from 'object' then
         return 'a policy is an object';
     end if;
+    for bound in
+        select key.name
+        from jsonb_object_keys(policy) as key (name)
+        where not public.default_alert_policy() ? key.name
+        order by key.name
+    loop
+        return format('a policy has no key %s', left(bound.name, 100));
+    end loop;
+    for bound in
+        select switch.name
+        from (values ('enabled'), ('degraded_enabled')) as switch (name)
+        where jsonb_typeof(policy -> switch.name) not in ('boolean', 'null')
+    loop
+        return format('%s must be true or false', bound.name);
+    end loop;
     for bound in
         select *
         from (values
@@ -509,7 +525,7 @@ begin
         coalesce(
             probe_details #>> '{error,message}',
             case
-                when failed ? 'expectation' then format(
+                when jsonb_typeof(failed) = 'object' and failed ? 'expectation' then format(
                     '%s: expected %s, got %s',
                     failed ->> 'expectation', failed ->> 'expected', failed ->> 'got'
                 )
@@ -809,9 +825,10 @@ begin
         order by known.name
     loop
         if pg_try_advisory_xact_lock(1886155361, hashtext(channel)) then
-            perform public.hold_alert_deliveries(channel, moment);
             perform public.queue_alert_reminders(channel, moment);
-            perform public.form_alert_messages(channel, moment);
+            perform public.form_alert_messages(
+                channel, moment, public.hold_alert_deliveries(channel, moment)
+            );
         end if;
     end loop;
     perform public.give_up_alert_messages(moment);
@@ -837,7 +854,8 @@ begin
         resolved_at = close_alert_event.resolved_at,
         details = public.details_with(event.details, close_alert_event.details)
     where event.id = close_alert_event.id
-        and event.status = 'active';
+        -- Not by the index on status, under which thousands may be active.
+        and event.status is not distinct from 'active';
 end
 $$;
 
@@ -901,16 +919,24 @@ CREATE FUNCTION public.count_into_track(track jsonb, status text, checked_at tim
     AS $$
 declare
     moment constant text := to_json(checked_at) #>> '{}';
-    down_streak integer := coalesce((track ->> 'down_streak')::integer, 0);
-    failing_streak integer := coalesce((track ->> 'failing_streak')::integer, 0);
-    up_streak integer := coalesce((track ->> 'up_streak')::integer, 0);
-    healthy_streak integer := coalesce((track ->> 'healthy_streak')::integer, 0);
+    down_streak constant integer := case
+        when status = 'down' then coalesce((track ->> 'down_streak')::integer, 0) + 1
+        else 0
+    end;
+    failing_streak constant integer := case
+        when status <> 'healthy' then coalesce((track ->> 'failing_streak')::integer, 0) + 1
+        else 0
+    end;
+    up_streak constant integer := case
+        when status <> 'down' then coalesce((track ->> 'up_streak')::integer, 0) + 1
+        else 0
+    end;
+    healthy_streak constant integer := case
+        when status = 'healthy' then coalesce((track ->> 'healthy_streak')::integer, 0) + 1
+        else 0
+    end;
     kept jsonb := '[]';
 begin
-    down_streak := case when status = 'down' then down_streak + 1 else 0 end;
-    up_streak := case when status = 'down' then 0 else up_streak + 1 end;
-    failing_streak := case when status = 'healthy' then 0 else failing_streak + 1 end;
-    healthy_streak := case when status = 'healthy' then healthy_streak + 1 else 0 end;
     if window_length > 0 then
         kept := coalesce(track -> 'window', '[]')
             || jsonb_build_object('status', status, 'at', moment);
@@ -1283,7 +1309,7 @@ begin
                         select
                         from public.alert_channels as channel
                         where channel.name = delivery.channel
-                            and channel.is_published
+                            and (channel.is_published or channel.updated_at >= cutoff)
                     )
                 )
             )
@@ -1535,7 +1561,7 @@ $$;
 COMMENT ON FUNCTION public.disable_alert_channel(name text, actor text, reason text, act_id uuid) IS 'Sends nothing to a channel until it is enabled, and returns it; what it is owed waits.';
 
 CREATE FUNCTION public.drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) RETURNS TABLE(told_channel text, told_event_id uuid)
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql ROWS 4
     SET search_path TO ''
     AS $$
 begin
@@ -1551,8 +1577,7 @@ begin
         set cancelled_at = moment,
             cancelled_because = because
         where delivery.incident_id = drop_untold_deliveries.incident_id
-            and delivery.message_id is null
-            and delivery.cancelled_at is null
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
             and (
                 delivery.kind = 'reminder'
                 or delivery.id in (
@@ -1569,13 +1594,14 @@ begin
         where opening.is_told
         order by opening.told_channel, opening.queued_at desc
     ) as latest
-    where not exists (
-        select
+    -- Counted, not `not exists`, which would be planned as a join with all that was ever resolved.
+    where (
+        select count(*)
         from public.alert_deliveries as resolving
         where resolving.event_id = latest.opened_event_id
             and resolving.channel = latest.told_channel
             and resolving.kind = 'resolved'
-    );
+    ) = 0;
 end
 $$;
 
@@ -1589,6 +1615,18 @@ CREATE FUNCTION public.enable_alert_channel(name text, actor text DEFAULT NULL::
 declare
     changed public.alert_channels;
 begin
+    -- What waited meanwhile has its whole time before it. Messages are locked before channels.
+    update public.alert_messages as waiting
+    set give_up_at = greatest(
+            waiting.give_up_at,
+            clock_timestamp() + public.bounded_interval(channel.give_up_after_seconds)
+        )
+    from public.alert_channels as channel
+    where channel.name = enable_alert_channel.name
+        and channel.disabled_at is not null
+        and waiting.channel = channel.name
+        and waiting.status in ('pending', 'sending')
+        and not exists (select from public.alert_acts as known where known.id = act_id);
     update public.alert_channels as channel
     set disabled_at = null,
         disabled_reason = null,
@@ -1639,6 +1677,8 @@ COMMENT ON FUNCTION public.end_flapping(state public.service_states, checked_at 
 CREATE FUNCTION public.evaluate_health_checks(checks jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
     handed record;
@@ -1649,13 +1689,14 @@ begin
     end if;
     if checks is not null then
         for handed in
-            select one.service_name, array_agg(one.id) as ids
+            select one.service_name, jsonb_object_agg(one.id, true) as new_ids
             from jsonb_to_recordset(checks) as one (service_name text, id uuid)
+            where one.id is not null
             group by one.service_name
             -- In one order, so that two writers cannot wait for each other in a circle.
             order by one.service_name collate "C"
         loop
-            evaluated := evaluated + public.evaluate_service(handed.service_name, handed.ids);
+            evaluated := evaluated + public.evaluate_service(handed.service_name, handed.new_ids);
         end loop;
         return jsonb_build_object('evaluated', evaluated);
     end if;
@@ -1696,9 +1737,11 @@ COMMENT ON FUNCTION public.evaluate_health_checks(checks jsonb) IS 'Evaluates st
 CREATE FUNCTION public.evaluate_new_checks() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
-    handed jsonb;
+    handed record;
 begin
     -- The common case first, without a look at single services: all is well, and was.
     if not exists (select from new_checks where new_checks.status <> 'healthy')
@@ -1706,38 +1749,42 @@ begin
     then
         return null;
     end if;
-    with named as materialized (
-        select arrived.service_name, bool_or(arrived.status <> 'healthy') as has_failed
-        from new_checks as arrived
-        group by arrived.service_name
-    ),
-    concerned as materialized (
-        select named.service_name
-        from named
+    for handed in
+        select
+            named.service_name,
+            (
+                select jsonb_object_agg(arrived.id, true)
+                from unnest(named.ids) as arrived (id)
+            ) as new_ids
+        from (
+            select
+                arrived.service_name,
+                bool_or(arrived.status <> 'healthy') as has_failed,
+                array_agg(arrived.id) as ids
+            from new_checks as arrived
+            group by arrived.service_name
+        ) as named
         where named.has_failed
-            or exists (
-                select
+            -- A session keeps the plan of its first statement, be that one row or ten thousand:
+            -- this one, unlike "exists" or a join, is a look into the index for each service.
+            or (
+                select true
                 from public.service_states as state
                 where state.service_name = named.service_name
                     and not state.is_steady
             )
-    )
-    select jsonb_agg(
-        jsonb_build_object('service_name', arrived.service_name, 'id', arrived.id)
-    )
-    into handed
-    from new_checks as arrived
-    join concerned on concerned.service_name = arrived.service_name;
-    if handed is not null then
-        perform public.evaluate_health_checks(handed);
-    end if;
+        -- In one order, so that two writers cannot wait for each other in a circle.
+        order by named.service_name collate "C"
+    loop
+        perform public.evaluate_service(handed.service_name, handed.new_ids);
+    end loop;
     return null;
 end
 $$;
 
 COMMENT ON FUNCTION public.evaluate_new_checks() IS 'Hands new checks over to evaluation, those of services that are not well or were not.';
 
-CREATE FUNCTION public.evaluate_service(service_name text, check_ids uuid[] DEFAULT NULL::uuid[]) RETURNS bigint
+CREATE FUNCTION public.evaluate_service(service_name text, new_ids jsonb DEFAULT NULL::jsonb) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -1750,18 +1797,13 @@ declare
     after_at timestamptz;
     after_id uuid;
     evaluated bigint := 0;
+    -- What is older is only stored: no duration can be taken from the first moments there are.
+    earliest constant timestamptz := '4713-01-01 00:00:00+00 BC';
+    latest constant timestamptz := clock_timestamp() + interval '5 minutes';
 begin
-    insert into public.service_states (service_name)
-    values (service_name)
-    on conflict do nothing;
-    select known.* into strict state
-    from public.service_states as known
-    where known.service_name = evaluate_service.service_name
-    for update;
-    state.last_checked_at := coalesce(state.last_checked_at, '-infinity');
-    state.last_check_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
+    state := public.lock_service_state(service_name);
     if state.is_steady then
-        state := public.state_after_quiet(state, check_ids);
+        state := public.state_after_quiet(state, new_ids);
     end if;
     after_at := state.last_checked_at;
     after_id := state.last_check_id;
@@ -1773,16 +1815,16 @@ begin
             and (
                 (known.checked_at, known.id) > (after_at, after_id)
                 -- Checks of one transaction bear one time, and their ids any order.
-                or (known.id = any (check_ids) and not known.id = any (state.evaluated_ids))
+                or (new_ids ? known.id::text and not known.id = any (state.evaluated_ids))
             )
-            and isfinite(known.checked_at)
+            and known.checked_at between earliest and latest
         order by known.checked_at, known.id
     loop
         if evaluated = 0 then
             policy := public.alert_policy_of(service_name);
             rules := public.alert_rules_of(policy);
             if state.is_steady then
-                state.tracks := public.quiet_tracks(newest, check_ids, rules.location_fresh);
+                state.tracks := public.quiet_tracks(newest, new_ids, rules.location_fresh);
             end if;
         end if;
         state := public.step_service(state, newest, rules, policy);
@@ -1795,7 +1837,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.evaluate_service(service_name text, check_ids uuid[]) IS 'Evaluates the stored checks of a service that nobody has evaluated yet; how many they were.';
+COMMENT ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) IS 'Evaluates the stored checks of a service that nobody has evaluated yet; how many they were.';
 
 CREATE FUNCTION public.find_acknowledgement(event_id uuid) RETURNS public.alert_acts
     LANGUAGE plpgsql STABLE
@@ -2025,16 +2067,17 @@ $$;
 COMMENT ON FUNCTION public.find_alert_messages(status text, channel text, service_name text, before_created_at timestamp with time zone, before_id uuid, max_rows integer) IS 'Messages, newest first; the next page comes before the last row''s (created_at, id).';
 
 CREATE FUNCTION public.find_alert_openings(incident_id uuid, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, opened_event_id uuid, told_channel text, opening_kind text, queued_at timestamp with time zone, is_told boolean)
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE ROWS 4
     SET search_path TO ''
     AS $$
 declare
+    -- `num_nulls`, here and below, since the planner must not take the index of all that waits for
+    -- the few of an incident: in a storm it is full of what has just been sent.
     waiting constant uuid[] := array(
         select delivery.id
         from public.alert_deliveries as delivery
         where delivery.incident_id = find_alert_openings.incident_id
-            and delivery.message_id is null
-            and delivery.cancelled_at is null
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
             and delivery.due_at <= moment
     );
 begin
@@ -2048,6 +2091,19 @@ begin
                 -- What was held until now, and is over before it is looked at again, bothers nobody.
                 and (delivery.held_by is null or delivery.released_at is not null)
                 and coalesce(channel.is_published, false)
+            )
+            -- Whatever began to hold it since then.
+            or exists (
+                select
+                from public.alert_deliveries as ended
+                where ended.incident_id = delivery.incident_id
+                    and ended.channel = delivery.channel
+                    and ended.cancelled_at is null
+                    and ended.created_at > delivery.created_at
+                    and (
+                        (ended.kind = 'resolved' and ended.event_id = delivery.event_id)
+                        or (ended.kind = 'flapping_ended' and delivery.kind = 'flapping_started')
+                    )
             )
     from public.alert_deliveries as delivery
     left join public.alert_channels as channel on channel.name = delivery.channel
@@ -2151,6 +2207,51 @@ $$;
 
 COMMENT ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double precision, after_id uuid, max_rows integer) IS 'The silences by schedule whose periods are written down for less than the horizon.';
 
+CREATE FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, can_be_held boolean, is_marked_held boolean, ready_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return query
+    with due as materialized (
+        select
+            waiting.id, waiting.kind, waiting.service_name, waiting.created_at,
+            waiting.held_by is not null and waiting.released_at is null as is_marked_held,
+            greatest(waiting.due_at, waiting.released_at) as ready_at,
+            event.status is not distinct from 'active' as is_active
+        from public.alert_deliveries as waiting
+        left join public.alert_events as event on event.id = waiting.event_id
+        where waiting.channel = find_due_deliveries.channel
+            and waiting.message_id is null
+            and waiting.cancelled_at is null
+            and waiting.due_at <= moment
+    ),
+    ended as materialized (
+        select due.service_name, max(due.created_at) as ended_at
+        from due
+        where due.kind in ('resolved', 'flapping_ended')
+        group by due.service_name
+    )
+    select
+        due.id,
+        case due.kind
+            when 'reminder' then nullif(due.is_active, false)
+            -- What still waits of an alert that is over was as good as told when it ended, and its
+            -- end is owed as well, or what took its place.
+            when 'opened' then due.is_active
+            -- Of a service that flaps alerts come and go while nobody is told of any.
+            when 'flapping_started' then
+                (ended.ended_at > due.created_at) is not true
+            else false
+        end,
+        due.is_marked_held, due.ready_at
+    from due
+    left join ended on ended.service_name = due.service_name;
+end
+$$;
+
+COMMENT ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed by now, and whether a reason may hold it back; null where it is pointless.';
+
 CREATE FUNCTION public.find_health_check(id uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -2202,6 +2303,28 @@ begin
     if cardinality(delivery_ids) = 0 then
         return;
     end if;
+    -- Mostly there is nothing that could hold any of them, which is much sooner told than what does.
+    if coalesce(as_kind, '') <> 'reminder'
+        and not exists (select from public.alert_silences as silence where silence.lifted_at is null)
+        and not exists (
+            select
+            from unnest(delivery_ids) as given (id)
+            join public.alert_deliveries as delivery on delivery.id = given.id
+            where delivery.is_escalation
+                or delivery.kind = 'reminder'
+                or exists (
+                    select
+                    from public.monitored_services as known
+                    where known.service_name = delivery.service_name
+                        and known.depends_on <> '{}'
+                )
+        )
+    then
+        return query
+        select given.id, null::text
+        from unnest(delivery_ids) as given (id);
+        return;
+    end if;
     return query
     with recursive waiting as materialized (
         select
@@ -2216,35 +2339,11 @@ begin
         from (select distinct waiting.service_name::text as name from waiting) as named
         left join public.monitored_services as known on known.service_name = named.name
     ),
-    holding as materialized (
-        select silence.kind, silence.matcher, patterns.names
-        from public.alert_silences as silence
-        cross join lateral (
-            select case
-                when jsonb_typeof(silence.matcher -> 'services') = 'array'
-                    then array(
-                        select public.like_pattern_of(wanted.pattern)
-                        from jsonb_array_elements_text(silence.matcher -> 'services')
-                            as wanted (pattern)
-                    )
-            end as names
-        ) as patterns
-        where silence.lifted_at is null
-            and exists (
-                select
-                from public.alert_silence_periods as period
-                where period.silence_id = silence.id
-                    and period.starts_at <= moment
-                    and (period.ends_at is null or period.ends_at > moment)
-            )
-    ),
     muted as materialized (
-        select services.name, bool_or(holding.kind = 'maintenance') as is_maintenance
-        from services
-        -- The first condition is there to be fast, with many services and silences.
-        join holding on (holding.names is null or services.name like any (holding.names))
-            and public.matches_service(holding.matcher, services.name, services.labels)
-        group by services.name
+        select found.muted_service as name, found.is_maintenance
+        from public.find_muted_services(
+            array(select services.name from services), moment
+        ) as found
     ),
     lineage (name, ancestor) as (
         select services.name, parent.name
@@ -2459,6 +2558,131 @@ $$;
 
 COMMENT ON FUNCTION public.find_monitors(include_gone boolean) IS 'The monitors, oldest first, with the seconds since each was seen; without those that are gone, if that is asked.';
 
+CREATE FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) RETURNS TABLE(muted_service text, is_maintenance boolean)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET jit TO 'off'
+    AS $$
+begin
+    -- What matches_service says of one service, for thousands of services and hundreds of silences.
+    return query
+    with holding as materialized (
+        select
+            silence.id, silence.kind = 'maintenance' as is_maintenance,
+            case jsonb_typeof(silence.matcher -> 'services')
+                when 'array' then silence.matcher -> 'services'
+                when 'null' then null
+                else '[]'::jsonb || (silence.matcher -> 'services')
+            end as names,
+            case jsonb_typeof(silence.matcher -> 'labels')
+                when 'object' then silence.matcher -> 'labels'
+                else '{}'
+            end as labels
+        from public.alert_silences as silence
+        where silence.lifted_at is null
+            and exists (
+                select
+                from public.alert_silence_periods as period
+                where period.silence_id = silence.id
+                    and period.starts_at <= moment
+                    and (period.ends_at is null or period.ends_at > moment)
+            )
+    ),
+    services as materialized (
+        select named.name, coalesce(known.labels, '{}') as labels
+        from unnest(service_names) as named (name)
+        left join public.monitored_services as known on known.service_name = named.name
+        where exists (select from holding)
+    ),
+    wanted_labels as materialized (
+        select
+            alike.labels as wanted_by, wanted.label, wanted.pattern,
+            strpos(wanted.pattern, '*') > 0 as is_wild,
+            public.like_pattern_of(wanted.pattern) as like_pattern,
+            count(*) over (partition by alike.labels) as label_count
+        from (select distinct holding.labels from holding) as alike
+        cross join jsonb_each_text(alike.labels) as wanted (label, pattern)
+    ),
+    known_labels as materialized (
+        select distinct_labels.labels, known.label, known.value
+        from (select distinct services.labels from services) as distinct_labels
+        cross join jsonb_each_text(distinct_labels.labels) as known (label, value)
+    ),
+    labelled as materialized (
+        select one.wanted_by, one.labels
+        from (
+            select wanted_labels.wanted_by, wanted_labels.label_count, known_labels.labels
+            from wanted_labels
+            join known_labels on known_labels.label = wanted_labels.label
+                and known_labels.value = wanted_labels.pattern
+            where not wanted_labels.is_wild
+            union all
+            select wanted_labels.wanted_by, wanted_labels.label_count, known_labels.labels
+            from wanted_labels
+            join known_labels on known_labels.label = wanted_labels.label
+                and known_labels.value like wanted_labels.like_pattern
+            where wanted_labels.is_wild
+        ) as one
+        group by one.wanted_by, one.labels, one.label_count
+        having count(*) = one.label_count
+    ),
+    wanted_names as materialized (
+        select
+            holding.id, wanted.pattern, strpos(wanted.pattern, '*') > 0 as is_wild,
+            public.like_pattern_of(wanted.pattern) as like_pattern
+        from holding
+        cross join jsonb_array_elements_text(holding.names) as wanted (pattern)
+    ),
+    named as materialized (
+        select wanted_names.id, services.name, services.labels
+        from wanted_names
+        join services on services.name = wanted_names.pattern
+        where not wanted_names.is_wild
+        union all
+        select wanted_names.id, services.name, services.labels
+        from wanted_names
+        join services on services.name like wanted_names.like_pattern
+        where wanted_names.is_wild
+    ),
+    muting as (
+        select named.name, holding.is_maintenance
+        from named
+        join holding on holding.id = named.id
+        where holding.labels = '{}'
+        union all
+        select named.name, holding.is_maintenance
+        from named
+        join holding on holding.id = named.id
+        join labelled on labelled.wanted_by = holding.labels and labelled.labels = named.labels
+        union all
+        select services.name, every_name.is_maintenance
+        from (
+            select labelled.labels, bool_or(holding.is_maintenance) as is_maintenance
+            from labelled
+            join holding on holding.labels = labelled.wanted_by
+            where holding.names is null
+            group by labelled.labels
+        ) as every_name
+        join services on services.labels = every_name.labels
+        union all
+        select services.name, everything.is_maintenance
+        from (
+            select bool_or(holding.is_maintenance) as is_maintenance
+            from holding
+            where holding.names is null
+                and holding.labels = '{}'
+        ) as everything
+        cross join services
+        where everything.is_maintenance is not null
+    )
+    select muting.name, bool_or(muting.is_maintenance)
+    from muting
+    group by muting.name;
+end
+$$;
+
+COMMENT ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) IS 'Which of these services a silence holds, or a maintenance window.';
+
 CREATE FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -2525,31 +2749,18 @@ CREATE FUNCTION public.find_ready_deliveries(channel text, moment timestamp with
     AS $$
 begin
     return query
-    select waiting.id, greatest(waiting.due_at, waiting.released_at)
-    from public.alert_deliveries as waiting
-    join public.alert_channels as known on known.name = waiting.channel
-    left join public.alert_events as event on event.id = waiting.event_id
-    where waiting.channel = find_ready_deliveries.channel
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
-        and waiting.due_at <= moment
-        -- What waits of an alert that is over is to be told before its end, whatever holds it: it can
-        -- have ended just when it was judged.
-        and (
-            (event.status is distinct from 'active' and waiting.kind <> 'reminder')
-            or (
-                event.status = 'active'
-                and known.is_published
-                and (waiting.held_by is null or waiting.released_at is not null)
-            )
-        );
+    select due.delivery_id, due.ready_at
+    from public.find_due_deliveries(channel, moment) as due
+    join public.alert_channels as known on known.name = find_ready_deliveries.channel
+    where not due.can_be_held
+        or (due.can_be_held and known.is_published and not due.is_marked_held);
 end
 $$;
 
 COMMENT ON FUNCTION public.find_ready_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed and nothing holds back, each with the moment since when.';
 
 CREATE FUNCTION public.find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) RETURNS TABLE(routed_channel text, delay_seconds double precision)
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE ROWS 4
     SET search_path TO ''
     AS $$
 declare
@@ -2672,7 +2883,10 @@ begin
             jsonb_agg(
                 to_jsonb(waiting) || jsonb_build_object(
                     'alert_type', coalesce(event.alert_type, 'service_down'),
-                    'hold_reason', case when event.status = 'active' then held.hold_reason end
+                    'hold_reason', case
+                        when event.status = 'active' or waiting.kind = 'flapping_started'
+                            then held.hold_reason
+                    end
                 )
                 order by waiting.created_at, waiting.id
             ),
@@ -2766,7 +2980,7 @@ $$;
 
 COMMENT ON FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) IS 'Makes the state of a service healthy, as if it had been looked at for the first time.';
 
-CREATE FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -2774,8 +2988,11 @@ CREATE FUNCTION public.form_alert_messages(channel text, moment timestamp with t
 declare
     rules public.alert_channels;
     oldest constant timestamptz := (
-        select min(ready.ready_at)
-        from public.find_ready_deliveries(channel, moment) as ready
+        select min(greatest(waiting.due_at, waiting.released_at))
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
+        where waiting.message_id is null
+            and waiting.cancelled_at is null
     );
     most_messages bigint;
     is_digest boolean;
@@ -2807,13 +3024,28 @@ begin
 
     with taken as materialized (
         select waiting.*
-        from public.find_ready_deliveries(channel, moment) as ready
-        join public.alert_deliveries as waiting on waiting.id = ready.delivery_id
+        -- These alone: what was committed since then has been judged by nobody.
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
         where waiting.message_id is null
             and waiting.cancelled_at is null
         order by waiting.created_at, waiting.id
         limit 5000
         for update of waiting skip locked
+    ),
+    -- Somebody decides about them just now: what came after them of the same service waits as well.
+    skipped as materialized (
+        select waiting.service_name, min(waiting.created_at) as created_at
+        from unnest(free) as judged (id)
+        join public.alert_deliveries as waiting on waiting.id = judged.id
+        where waiting.message_id is null
+            and waiting.cancelled_at is null
+            and not exists (
+                select
+                from taken
+                where taken.id = waiting.id
+            )
+        group by waiting.service_name
     ),
     grouped as materialized (
         select
@@ -2825,6 +3057,12 @@ begin
                 else taken.id::text
             end as part
         from taken
+        where not exists (
+            select
+            from skipped
+            where skipped.service_name = taken.service_name
+                and skipped.created_at < taken.created_at
+        )
     ),
     parted as materialized (
         select
@@ -2866,7 +3104,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone) IS 'Makes messages of what a channel is owed, by its window and its rate.';
+COMMENT ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) IS 'Makes messages of what a channel is owed, by its window and its rate.';
 
 CREATE FUNCTION public.free_silence_name(name text, moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -2903,6 +3141,13 @@ begin
         where message.status in ('pending', 'sending')
             and message.give_up_at <= moment
             and (message.status = 'pending' or message.leased_until <= moment)
+            -- What a disabled channel is owed waits.
+            and not exists (
+                select
+                from public.alert_channels as channel
+                where channel.name = message.channel
+                    and channel.disabled_at is not null
+            )
         for no key update skip locked
     )
     update public.alert_messages as message
@@ -2949,34 +3194,39 @@ $$;
 
 COMMENT ON FUNCTION public.has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) IS 'Whether a silence holds at these times, or by its schedule.';
 
-CREATE FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
+#variable_conflict use_variable
 declare
-    judged constant uuid[] := array(
-        select waiting.id
-        from public.alert_deliveries as waiting
-        join public.alert_events as event on event.id = waiting.event_id
-        where waiting.channel = hold_alert_deliveries.channel
-            and waiting.message_id is null
-            and waiting.cancelled_at is null
-            and waiting.due_at <= moment
-            and event.status = 'active'
-    );
+    due uuid[];
+    judged uuid[];
+    unstoppable uuid[];
+    held uuid[];
+    reasons text[];
 begin
-    -- What still waits of an alert that is over was as good as told when it ended, and its end is owed
-    -- as well: nothing holds it.
+    select
+        coalesce(array_agg(found.delivery_id), '{}'),
+        coalesce(array_agg(found.delivery_id) filter (where found.can_be_held), '{}'),
+        coalesce(array_agg(found.delivery_id) filter (where not found.can_be_held), '{}')
+    into due, judged, unstoppable
+    from public.find_due_deliveries(channel, moment) as found;
+    select
+        coalesce(array_agg(holding.delivery_id), '{}'),
+        coalesce(array_agg(holding.hold_reason), '{}')
+    into held, reasons
+    from public.find_hold_reasons(judged, moment) as holding
+    where holding.hold_reason is not null;
+
     with changed as materialized (
-        select waiting.id, held.hold_reason
-        from public.alert_deliveries as waiting
-        left join public.find_hold_reasons(judged, moment) as held
-            on held.delivery_id = waiting.id
-        where waiting.channel = hold_alert_deliveries.channel
-            and waiting.message_id is null
+        select waiting.id, holding.hold_reason
+        from unnest(due) as known (id)
+        join public.alert_deliveries as waiting on waiting.id = known.id
+        left join unnest(held, reasons) as holding (id, hold_reason) on holding.id = known.id
+        where waiting.message_id is null
             and waiting.cancelled_at is null
-            and waiting.due_at <= moment
-            and held.hold_reason
+            and holding.hold_reason
                 is distinct from case when waiting.released_at is null then waiting.held_by end
         for update of waiting skip locked
     )
@@ -3013,10 +3263,23 @@ begin
         cancelled_because = 'over'
     from pointless
     where waiting.id = pointless.id;
+    return unstoppable || array(
+        select known.id
+        from unnest(judged) as known (id)
+        where exists (
+            select
+            from public.alert_channels as published
+            where published.name = channel
+                and published.is_published
+        )
+        except
+        select holding.id
+        from unnest(held) as holding (id)
+    );
 end
 $$;
 
-COMMENT ON FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) IS 'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds.';
+COMMENT ON FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) IS 'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds: these.';
 
 CREATE FUNCTION public.hours_include(hours jsonb, moment timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql STABLE
@@ -3092,19 +3355,35 @@ CREATE FUNCTION public.is_service_in_trouble(service_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
+#variable_conflict use_variable
+declare
+    state public.service_states;
+    policy jsonb;
 begin
-    return exists (
+    select known.* into state
+    from public.service_states as known
+    where known.service_name = is_service_in_trouble.service_name;
+    if state.status <> 'healthy' then
+        return true;
+    elsif not exists (
         select
-        from public.service_states as state
-        where state.service_name = is_service_in_trouble.service_name
-            and (
-                state.status <> 'healthy'
-                or exists (
-                    select
-                    from jsonb_each(state.tracks) as one (location, track)
-                    where one.track ->> 'failing_streak' <> '0'
-                )
-            )
+        from jsonb_each(state.tracks) as one (location, track)
+        where one.track ->> 'failing_streak' <> '0'
+    ) then
+        return false;
+    end if;
+    -- What nobody will decide on would hold back its children for ever: a location that is gone, or
+    -- that the others have outvoted, and a service that opens nothing.
+    policy := public.alert_policy_of(service_name);
+    return policy -> 'enabled' is distinct from 'false' and exists (
+        select
+        from jsonb_each(state.tracks) as one (location, track)
+        where one.track ->> 'failing_streak' <> '0'
+            and coalesce(one.track ->> 'verdict', 'healthy') = 'healthy'
+            and (one.track ->> 'last_checked_at')::timestamptz
+                >= state.last_checked_at - make_interval(secs => public.number_within(
+                    policy -> 'location_fresh_seconds', 1e-6, 2592000, 300
+                ))
     );
 end
 $$;
@@ -3112,20 +3391,28 @@ $$;
 COMMENT ON FUNCTION public.is_service_in_trouble(service_name text) IS 'Whether a service is not well, or has begun to fail and nothing is decided yet.';
 
 CREATE FUNCTION public.is_steady_state(state public.service_states) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
+declare
+    forgotten_after constant interval := interval '1 day';
 begin
-    return state.status = 'healthy'
-        and state.flapping_since is null
-        and not exists (
-            select
-            from jsonb_each(state.tracks) as one (location, track)
-            where one.track ->> 'verdict' <> 'healthy'
+    if state.status <> 'healthy' or state.flapping_since is not null then
+        return false;
+    end if;
+    return not exists (
+        select
+        from jsonb_each(state.tracks) as one (location, track)
+        where (
+                one.track ->> 'verdict' <> 'healthy'
                 or one.track ->> 'failing_streak' <> '0'
                 or one.track -> 'window' @> '[{"status": "down"}]'
                 or one.track -> 'window' @> '[{"status": "degraded"}]'
-        );
+            )
+            -- What a location said that is gone for good is not remembered for ever.
+            and (one.track ->> 'last_checked_at')::timestamptz
+                >= state.last_checked_at - forgotten_after
+    );
 end
 $$;
 
@@ -3328,6 +3615,32 @@ $$;
 
 COMMENT ON FUNCTION public.lock_active_event(id uuid) IS 'Locks the state of a service and its active event, in this order; null if it is not active.';
 
+CREATE FUNCTION public.lock_service_state(service_name text) RETURNS public.service_states
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    state public.service_states;
+begin
+    loop
+        select known.* into state
+        from public.service_states as known
+        where known.service_name = lock_service_state.service_name
+        for update;
+        exit when found;
+        insert into public.service_states (service_name)
+        values (service_name)
+        on conflict do nothing;
+    end loop;
+    state.last_checked_at := coalesce(state.last_checked_at, '-infinity');
+    state.last_check_id := coalesce(state.last_check_id, '00000000-0000-0000-0000-000000000000');
+    return state;
+end
+$$;
+
+COMMENT ON FUNCTION public.lock_service_state(service_name text) IS 'The state of a service, which is made where there is none, locked until our end.';
+
 CREATE FUNCTION public.matcher_problem(matcher jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -3385,6 +3698,23 @@ end
 $$;
 
 COMMENT ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) IS 'Whether one of the names and every label of a matcher fit; no matcher fits every service.';
+
+CREATE FUNCTION public.moment_of(given jsonb) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    moment timestamptz;
+begin
+    moment := given #>> '{}';
+    return case when isfinite(moment) then moment end;
+exception
+    when invalid_datetime_format or datetime_field_overflow then
+        return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.moment_of(given jsonb) IS 'A moment out of the details of an event, which anybody may have written; null if it is none.';
 
 CREATE FUNCTION public.next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql
@@ -3658,6 +3988,7 @@ CREATE FUNCTION public.publish_alert_policies(policies jsonb) RETURNS jsonb
     AS $$
 declare
     problem text;
+    gone bigint;
     changed bigint;
 begin
     if jsonb_typeof(policies) = 'string' then
@@ -3670,8 +4001,9 @@ begin
     if problem is not null then
         raise exception '%', problem using errcode = '22023';
     end if;
-    delete from public.alert_policies as gone
-    where gone.position > jsonb_array_length(policies);
+    delete from public.alert_policies as known
+    where known.position not between 1 and jsonb_array_length(policies);
+    get diagnostics gone = row_count;
     with given as materialized (
         select one.position, one.policy -> 'matcher' as matcher,
             one.policy -> 'alert_policy' as alert_policy
@@ -3687,7 +4019,7 @@ begin
     where (known.matcher, known.alert_policy)
         is distinct from (excluded.matcher, excluded.alert_policy);
     get diagnostics changed = row_count;
-    return to_jsonb(changed);
+    return to_jsonb(gone + changed);
 end
 $$;
 
@@ -3868,8 +4200,7 @@ begin
     perform
     from public.alert_deliveries as waiting
     where waiting.incident_id = queue_alert_messages.incident_id
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
+        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
     order by waiting.id
     for update;
     if change = 'flapping_ended' then
@@ -3917,17 +4248,20 @@ begin
     select
         service_name, incident_id, event_id, routed.routed_channel, kind,
         routed.delay_seconds > 0,
-        least(
-            moment + public.bounded_interval(routed.delay_seconds),
-            -- Changing between slow and down must not put off an escalation for ever.
-            (
-                select min(earlier.due_at)
-                from public.alert_deliveries as earlier
-                where earlier.incident_id = queue_alert_openings.incident_id
-                    and earlier.channel = routed.routed_channel
-                    and earlier.is_escalation
-                    and earlier.cancelled_at is not null
-                    and earlier.due_at > moment
+        greatest(
+            moment,
+            public.bounded_interval(routed.delay_seconds) + coalesce(
+                -- Changing between slow and down must not put off an escalation for ever.
+                (
+                    select min(earlier.created_at)
+                    from public.alert_deliveries as earlier
+                    where earlier.incident_id = queue_alert_openings.incident_id
+                        and earlier.channel = routed.routed_channel
+                        and earlier.is_escalation
+                        and earlier.cancelled_at is not null
+                        and earlier.due_at > moment
+                ),
+                moment
             )
         )
     from public.alert_events as event
@@ -4026,8 +4360,7 @@ begin
     perform
     from public.alert_deliveries as waiting
     where waiting.event_id = flapping_event_id
-        and waiting.message_id is null
-        and waiting.cancelled_at is null
+        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
     order by waiting.id
     for update;
     told_channels := array(
@@ -4044,8 +4377,7 @@ begin
         cancelled_because = 'flapping ended'
     where beginning.event_id = flapping_event_id
         and beginning.kind = 'flapping_started'
-        and beginning.message_id is null
-        and beginning.cancelled_at is null
+        and num_nulls(beginning.message_id, beginning.cancelled_at) = 2
         and not beginning.channel = any (told_channels);
     perform public.queue_alert_ends(
         'flapping_ended', service_name, incident_id,
@@ -4066,7 +4398,7 @@ $$;
 
 COMMENT ON FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) IS 'Writes down that channels are to be told that a service keeps still, and how it is now.';
 
-CREATE FUNCTION public.quiet_tracks(newest public.service_health_checks, check_ids uuid[], fresh interval) RETURNS jsonb
+CREATE FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4084,19 +4416,29 @@ begin
         )
         from (
             select
-                public.location_of(known.probe_details) as location,
-                max(known.checked_at) as last_checked_at
-            from public.service_health_checks as known
-            where known.service_name = newest.service_name
-                and known.checked_at between newest.checked_at - fresh and newest.checked_at
-                and not known.id = any (check_ids)
+                public.location_of(recent.probe_details) as location,
+                max(recent.checked_at) as last_checked_at
+            from (
+                select known.checked_at, known.probe_details
+                from public.service_health_checks as known
+                where known.service_name = newest.service_name
+                    and known.checked_at between newest.checked_at - fresh and newest.checked_at
+                    -- Of those that are new the late ones are not decided on, but were heard.
+                    and (
+                        known.checked_at < newest.checked_at
+                        or not coalesce(new_ids ? known.id::text, false)
+                    )
+                -- So many at most, and by the index that has this order, whatever statistics say.
+                order by known.checked_at desc, known.id desc
+                limit 10000
+            ) as recent
             group by 1
         ) as heard
     );
 end
 $$;
 
-COMMENT ON FUNCTION public.quiet_tracks(newest public.service_health_checks, check_ids uuid[], fresh interval) IS 'The locations that were heard of a steady service; nothing else of it is worth remembering.';
+COMMENT ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) IS 'The locations that were heard of a steady service; nothing else of it is worth remembering.';
 
 CREATE FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
@@ -4127,20 +4469,33 @@ declare
     incident_id constant uuid := state.incident_id;
     started_at timestamptz := (state.first_failed ->> 'checked_at')::timestamptz;
     recovery_id constant uuid := gen_random_uuid();
+    opened jsonb;
+    worst_status text;
+    first_healthy jsonb;
     closing jsonb;
 begin
+    select public.check_summary(healed) into first_healthy
+    from public.service_health_checks as healed
+    where healed.service_name = state.service_name
+        and healed.checked_at = since
+        and healed.status = 'healthy'
+    order by healed.id
+    limit 1;
+    select event.details into opened
+    from public.alert_events as event
+    where event.id = opened_event_id;
+    -- Locations that disagree may have opened it with what one of them saw earlier.
     started_at := least(
-        coalesce(started_at, state.since),
-        -- The first event of the incident says when it began.
-        (
-            select (event.details ->> 'started_at')::timestamptz
-            from public.alert_events as event
-            where event.id = opened_event_id
-        )
+        coalesce(started_at, state.since), public.moment_of(opened -> 'started_at')
     );
+    -- Where one event took the place of another, one of the two was about being down.
+    worst_status := case
+        when state.status = 'down' or opened ? 'supersedes' then 'down'
+        else state.status
+    end;
     closing := jsonb_build_object(
         'last_failed', state.last_failed,
-        'first_healthy', public.check_summary(newest),
+        'first_healthy', coalesce(first_healthy, public.check_summary(newest)),
         'downtime_seconds', greatest(0, extract(epoch from since - started_at))
     );
     perform public.close_alert_event(
@@ -4157,6 +4512,7 @@ begin
             'started_at', started_at,
             'resolved_at', since,
             'status', state.status,
+            'worst_status', worst_status,
             'first_failed', state.first_failed
         ),
         clock_timestamp(), since
@@ -4244,7 +4600,7 @@ begin
     update public.alert_messages as replaying
     set status = 'pending',
         next_attempt_at = clock_timestamp(),
-        give_up_at = clock_timestamp() + make_interval(secs => coalesce(
+        give_up_at = clock_timestamp() + public.bounded_interval(coalesce(
             (
                 select channel.give_up_after_seconds
                 from public.alert_channels as channel
@@ -4389,7 +4745,7 @@ $$;
 
 COMMENT ON FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) IS 'Says what becomes of a message, and of its channel, after an attempt.';
 
-CREATE FUNCTION public.state_after_quiet(state public.service_states, check_ids uuid[]) RETURNS public.service_states
+CREATE FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) RETURNS public.service_states
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4400,7 +4756,10 @@ begin
     select known.checked_at, known.id into newest
     from public.service_health_checks as known
     where known.service_name = state.service_name
-        and not known.id = any (check_ids)
+        and not coalesce(new_ids ? known.id::text, false)
+        -- A row from the future, older than the rule that refuses such, would blind us until then.
+        and isfinite(known.checked_at)
+        and known.checked_at <= clock_timestamp() + interval '5 minutes'
     order by known.checked_at desc, known.id desc
     limit 1;
     if (newest.checked_at, newest.id) > (state.last_checked_at, state.last_check_id) then
@@ -4414,7 +4773,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.state_after_quiet(state public.service_states, check_ids uuid[]) IS 'The state of a steady service after all its checks but the ones that are new.';
+COMMENT ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) IS 'The state of a steady service after all its checks but the ones that are new.';
 
 CREATE FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -4471,11 +4830,21 @@ declare
         when newest.status = 'degraded' and not rules.watches_degraded then 'healthy'
         else newest.status
     end;
+    track jsonb := state.tracks -> location;
     vote jsonb;
 begin
+    state := public.end_flapping(state, newest.checked_at, rules);
+    -- A location that is heard for the first time, or again after a silence, goes on from what is
+    -- decided: one check of it must not undo what others have seen.
+    if state.tracks - location <> '{}' and (
+        track is null
+        or (track ->> 'last_checked_at')::timestamptz < newest.checked_at - rules.location_fresh
+    ) then
+        track := jsonb_build_object('verdict', state.status, 'verdict_since', state.since);
+    end if;
     state.tracks := jsonb_set(
-        state.tracks, array[location],
-        public.step_alert_track(state.tracks -> location, seen, newest.checked_at, rules)
+        public.tracks_with_room(state.tracks, location), array[location],
+        public.step_alert_track(track, seen, newest.checked_at, rules)
     );
     if newest.checked_at > state.last_checked_at then
         state.evaluated_ids := '{}';
@@ -4498,11 +4867,34 @@ begin
             state, vote ->> 'verdict', (vote ->> 'since')::timestamptz, newest, rules, policy
         );
     end if;
-    return public.end_flapping(state, newest.checked_at, rules);
+    return state;
 end
 $$;
 
 COMMENT ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) IS 'The state after one more check; what comes of it is written.';
+
+CREATE FUNCTION public.tracks_with_room(tracks jsonb, location text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    -- Nearly always, and answered without a query.
+    if tracks ? location or tracks = '{}' then
+        return tracks;
+    end if;
+    if (select count(*) < 100 from jsonb_object_keys(tracks)) then
+        return tracks;
+    end if;
+    return tracks - (
+        select one.location
+        from jsonb_each(tracks) as one (location, track)
+        order by (one.track ->> 'last_checked_at')::timestamptz, one.location
+        limit 1
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.tracks_with_room(tracks jsonb, location text) IS 'The tracks with room for one of this location: of a hundred others the most silent one goes.';
 
 CREATE FUNCTION public.unacknowledge_alert_event(id uuid, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE plpgsql
@@ -4584,9 +4976,9 @@ CREATE FUNCTION public.window_end_of(rules public.alert_channels, ready_at times
     SET search_path TO ''
     AS $$
 begin
-    -- A little early, so that a message with rounds of a second is still out within its window.
+    -- Early, so that a digest of thousands is claimed, made and sent within its window.
     return ready_at + public.bounded_interval(
-        rules.group_window_seconds - least(1, rules.group_window_seconds / 10)
+        rules.group_window_seconds - least(3, rules.group_window_seconds / 5)
     );
 end
 $$;
@@ -4807,9 +5199,9 @@ REVOKE ALL ON FUNCTION public.evaluate_new_checks() FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.evaluate_new_checks() TO service_role;
 
-REVOKE ALL ON FUNCTION public.evaluate_service(service_name text, check_ids uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) FROM PUBLIC;
 
-GRANT ALL ON FUNCTION public.evaluate_service(service_name text, check_ids uuid[]) TO service_role;
+GRANT ALL ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_acts TO service_role;
 
@@ -4865,6 +5257,10 @@ REVOKE ALL ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double
 
 GRANT ALL ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double precision, after_id uuid, max_rows integer) TO service_role;
 
+REVOKE ALL ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) TO service_role;
+
 REVOKE ALL ON FUNCTION public.find_health_check(id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_health_check(id uuid) TO service_role;
@@ -4892,6 +5288,10 @@ GRANT ALL ON FUNCTION public.find_monitored_services(service_name text, after_se
 REVOKE ALL ON FUNCTION public.find_monitors(include_gone boolean) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_monitors(include_gone boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) FROM PUBLIC;
 
@@ -4925,9 +5325,9 @@ REVOKE ALL ON FUNCTION public.forget_trouble(service_name text, moment timestamp
 
 GRANT ALL ON FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) TO service_role;
 
-REVOKE ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) FROM PUBLIC;
 
-GRANT ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone) TO service_role;
+GRANT ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION public.free_silence_name(name text, moment timestamp with time zone) FROM PUBLIC;
 
@@ -4993,6 +5393,10 @@ REVOKE ALL ON FUNCTION public.lock_active_event(id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.lock_active_event(id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.lock_service_state(service_name text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.lock_service_state(service_name text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.matcher_problem(matcher jsonb) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.matcher_problem(matcher jsonb) TO service_role;
@@ -5000,6 +5404,10 @@ GRANT ALL ON FUNCTION public.matcher_problem(matcher jsonb) TO service_role;
 REVOKE ALL ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.moment_of(given jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.moment_of(given jsonb) TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_messages TO service_role;
 
@@ -5067,9 +5475,9 @@ REVOKE ALL ON FUNCTION public.queue_flapping_end(service_name text, incident_id 
 
 GRANT ALL ON FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) TO service_role;
 
-REVOKE ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, check_ids uuid[], fresh interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) FROM PUBLIC;
 
-GRANT ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, check_ids uuid[], fresh interval) TO service_role;
+GRANT ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) TO service_role;
 
 REVOKE ALL ON FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) FROM PUBLIC;
 
@@ -5099,9 +5507,9 @@ REVOKE ALL ON FUNCTION public.settle_alert_message(message public.alert_messages
 
 GRANT ALL ON FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) TO service_role;
 
-REVOKE ALL ON FUNCTION public.state_after_quiet(state public.service_states, check_ids uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) FROM PUBLIC;
 
-GRANT ALL ON FUNCTION public.state_after_quiet(state public.service_states, check_ids uuid[]) TO service_role;
+GRANT ALL ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
 
@@ -5110,6 +5518,10 @@ GRANT ALL ON FUNCTION public.step_alert_track(track jsonb, status text, checked_
 REVOKE ALL ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.tracks_with_room(tracks jsonb, location text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.tracks_with_room(tracks jsonb, location text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.unacknowledge_alert_event(id uuid, actor text, note text, act_id uuid) FROM PUBLIC;
 
