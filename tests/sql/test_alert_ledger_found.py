@@ -284,3 +284,12 @@ def test_flapping_has_its_beginning_before_its_end_although_a_silence_begins(
     changes.superseded(incident, "service_down")
     changes.recovered(incident)
     assert changes.kinds(OPS) == ["flapping_started", "flapping_ended", "resolved"]
+
+
+def test_a_channel_that_is_gone_is_told_that_flapping_ended_in_trouble(changes: Changes) -> None:
+    incident = changes.opened("api", "service_degraded", change="flapping_started")
+    assert changes.kinds(OPS) == ["flapping_started"]
+    changes.connection.execute("update alert_channels set is_published = false")
+    changes.flapping_ended(incident)
+    changes.superseded(incident, "service_down")
+    assert changes.kinds(OPS) == ["flapping_ended", "resolved"]

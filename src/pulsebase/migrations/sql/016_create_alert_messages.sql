@@ -528,6 +528,8 @@ begin
     select
         delivery.id, delivery.event_id, delivery.channel, delivery.kind, delivery.created_at,
         delivery.message_id is not null
+            -- It is an end as well, and goes to whoever was told of the beginning.
+            or delivery.kind = 'flapping_ended'
             or (
                 delivery.id = any (waiting)
                 and held.hold_reason is null
