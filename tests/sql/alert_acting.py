@@ -82,7 +82,7 @@ class Acting:
     def holds(self, delivery_of: Incident, *, as_kind: str = "opened") -> str | None:
         """Why the delivery of an incident's opening, or a reminder of it, would have to wait."""
         reason: str | None = self.value(
-            "select hold_reason from find_hold_reasons(array("
+            "select hold_reason from pulsebase_find_hold_reasons(array("
             "select id from alert_deliveries where event_id = %s), clock_timestamp(), %s)",
             [delivery_of.event_id, as_kind],
         )

@@ -38,7 +38,7 @@ values
     ('twice', 'service_down', 'active', null, '2026-01-01Z'),
     ('twice', 'service_degraded', 'active', null, '2026-01-02Z');
 """
-LATER = ("014", "015", "016", "017", "018")
+LATER = tuple(str(number).zfill(3) for number in range(14, 28))
 COMPLETE = """
 select count(*) from service_health_checks where checked_at is null or created_at is null
 """

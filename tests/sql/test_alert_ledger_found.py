@@ -199,7 +199,7 @@ one_by_one as (
     cross join unnest(names.all_of_them) as named (name)
     left join monitored_services as known on known.service_name = named.name
     join alert_silences as silence on silence.lifted_at is null
-        and matches_service(silence.matcher, named.name, known.labels)
+        and pulsebase_matches_service(silence.matcher, named.name, known.labels)
     group by named.name
 )
 select count(*)
@@ -207,7 +207,7 @@ from one_by_one
 full join (
     select muted.*
     from names
-    cross join find_muted_services(names.all_of_them, now()) as muted
+    cross join pulsebase_find_muted_services(names.all_of_them, now()) as muted
 ) as found on found.muted_service = one_by_one.name
 where one_by_one.is_maintenance is distinct from found.is_maintenance
 """

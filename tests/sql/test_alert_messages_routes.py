@@ -87,7 +87,9 @@ def test_a_matcher_fits(
         service,
         None if labels is None else json.dumps(labels),
     ]
-    assert one(still_database, "select matches_service(%s, %s, %s)", parameters) is expected
+    assert (
+        one(still_database, "select pulsebase_matches_service(%s, %s, %s)", parameters) is expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_hours_include_a_moment(
     still_database: str, hours: Any, moment: str, expected: bool
 ) -> None:
     parameters = [hours if hours is None else json.dumps(hours), moment]
-    assert one(still_database, "select hours_include(%s, %s)", parameters) is expected
+    assert one(still_database, "select pulsebase_hours_include(%s, %s)", parameters) is expected
 
 
 def test_a_channel_that_no_route_names_is_told_everything(changes: Changes) -> None:

@@ -412,13 +412,13 @@ begin
     if until <= clock_timestamp() then
         raise exception 'until must be in the future; got %', until using errcode = '22023';
     end if;
-    held := public.find_acknowledgement(id);
+    held := public.pulsebase_find_acknowledgement(id);
     if held.id is null
         or (held.actor, coalesce(held.note, ''), coalesce(held.until, 'infinity'))
             is distinct from
             (coalesce(actor, current_user), coalesce(note, ''), coalesce(until, 'infinity'))
     then
-        perform public.write_alert_act(
+        perform public.pulsebase_write_alert_act(
             act_id, 'acknowledge', actor, note, event.service_name, id, until => until
         );
     end if;
@@ -434,7 +434,7 @@ CREATE FUNCTION public.alert_policy_of(service_name text) RETURNS jsonb
     AS $$
 declare
     known public.monitored_services;
-    policy jsonb := public.default_alert_policy();
+    policy jsonb := public.pulsebase_default_alert_policy();
     matching jsonb;
 begin
     select watched.* into known
@@ -444,7 +444,7 @@ begin
         select layer.alert_policy
         from public.alert_policies as layer
         where layer.matcher is null
-            or public.matches_service(
+            or public.pulsebase_matches_service(
                 layer.matcher, alert_policy_of.service_name, coalesce(known.labels, '{}')
             )
         order by layer.position
@@ -456,193 +456,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.alert_policy_of(service_name text) IS 'The policy of a service: the built-in one, then those that match it in their order, then its own, key by key.';
-
-CREATE FUNCTION public.alert_policy_problem(policy jsonb) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $_$
-declare
-    longest constant double precision := 30 * 86400;
-    bound record;
-begin
-    if jsonb_typeof(policy) is distinct from 'object' then
-        return 'a policy is an object';
-    end if;
-    for bound in
-        select key.name
-        from jsonb_object_keys(policy) as key (name)
-        where not public.default_alert_policy() ? key.name
-        order by key.name
-    loop
-        return format('a policy has no key %s', left(bound.name, 100));
-    end loop;
-    for bound in
-        select switch.name
-        from (values ('enabled'), ('degraded_enabled')) as switch (name)
-        where jsonb_typeof(policy -> switch.name) not in ('boolean', 'null')
-    loop
-        return format('%s must be true or false', bound.name);
-    end loop;
-    for bound in
-        select *
-        from (values
-            ('down_open_checks', 1, 100), ('down_open_of', 1, 100),
-            ('down_open_seconds', 1e-6, longest), ('down_close_checks', 1, 100),
-            ('degraded_open_checks', 1, 100), ('degraded_open_of', 1, 100),
-            ('degraded_open_seconds', 1e-6, longest), ('degraded_close_checks', 1, 100),
-            ('locations_agree', -1, 1000), ('location_fresh_seconds', 1e-6, longest),
-            ('flapping_changes', 0, 100), ('flapping_within_seconds', 1e-6, longest)
-        ) as bounds (name, lowest, highest)
-        where policy ? bounds.name
-            and jsonb_typeof(policy -> bounds.name) <> 'null'
-            and public.number_within(policy -> bounds.name, bounds.lowest, bounds.highest, null)
-                is null
-    loop
-        return format('%s must be a number from %s to %s', bound.name, bound.lowest, bound.highest);
-    end loop;
-    for bound in
-        select level.name
-        from (values ('down'), ('degraded')) as level (name)
-        where public.number_within(policy -> (level.name || '_open_of'), 1, 100, 100)
-            < public.number_within(policy -> (level.name || '_open_checks'), 1, 100, 1)
-    loop
-        return format('%s_open_of must not be less than %1$s_open_checks', bound.name);
-    end loop;
-    return null;
-end
-$_$;
-
-COMMENT ON FUNCTION public.alert_policy_problem(policy jsonb) IS 'What is wrong with a policy, in a sentence; null when nothing is.';
-
-CREATE FUNCTION public.alert_reason(probe_details jsonb) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-declare
-    failed constant jsonb := probe_details -> 'failed';
-begin
-    return left(
-        coalesce(
-            probe_details #>> '{error,message}',
-            case
-                when jsonb_typeof(failed) = 'object' and failed ? 'expectation' then format(
-                    '%s: expected %s, got %s',
-                    failed ->> 'expectation', failed ->> 'expected', failed ->> 'got'
-                )
-            end,
-            probe_details ->> 'reason',
-            probe_details ->> 'message',
-            probe_details ->> 'error',
-            'no reason given'
-        ),
-        500
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.alert_reason(probe_details jsonb) IS 'Why a check was not healthy, by its details.';
-
-CREATE FUNCTION public.alert_rules_of(policy jsonb) RETURNS public.alert_rules
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-declare
-    longest constant double precision := 30 * 86400;
-    rules public.alert_rules;
-begin
-    -- Whatever somebody wrote into the table by hand, a check must never be refused because of it.
-    rules.opens := policy -> 'enabled' is distinct from 'false';
-    rules.watches_degraded := policy -> 'degraded_enabled' is distinct from 'false';
-    rules.down_open_checks := public.number_within(policy -> 'down_open_checks', 1, 100, 3);
-    rules.down_open_of := public.number_within(
-        policy -> 'down_open_of', rules.down_open_checks, 100, rules.down_open_checks
-    );
-    rules.down_open_seconds := public.number_within(
-        policy -> 'down_open_seconds', 1e-6, longest, null
-    );
-    rules.down_close_checks := public.number_within(policy -> 'down_close_checks', 1, 100, 2);
-    rules.degraded_open_checks := public.number_within(
-        policy -> 'degraded_open_checks', 1, 100, 3
-    );
-    rules.degraded_open_of := public.number_within(
-        policy -> 'degraded_open_of', rules.degraded_open_checks, 100, rules.degraded_open_checks
-    );
-    rules.degraded_open_seconds := public.number_within(
-        policy -> 'degraded_open_seconds', 1e-6, longest, null
-    );
-    rules.degraded_close_checks := public.number_within(
-        policy -> 'degraded_close_checks', 1, 100, 2
-    );
-    rules.locations_agree := public.number_within(policy -> 'locations_agree', -1, 1000, 0);
-    rules.location_fresh := make_interval(
-        secs => public.number_within(policy -> 'location_fresh_seconds', 1e-6, longest, 300)
-    );
-    rules.flapping_changes := public.number_within(policy -> 'flapping_changes', 0, 100, 6);
-    rules.flapping_within := make_interval(
-        secs => public.number_within(policy -> 'flapping_within_seconds', 1e-6, longest, 3600)
-    );
-    return rules;
-end
-$$;
-
-COMMENT ON FUNCTION public.alert_rules_of(policy jsonb) IS 'A policy read into its rules; what is missing or out of bounds has the built-in value.';
-
-CREATE FUNCTION public.alert_silence_row(silence public.alert_silences, moment timestamp with time zone) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    shown public.alert_silence_periods;
-    is_ahead boolean;
-begin
-    select period.* into shown
-    from public.alert_silence_periods as period
-    where period.silence_id = silence.id
-        and (period.ends_at is null or period.ends_at > moment)
-    order by period.starts_at
-    limit 1;
-    is_ahead := found;
-    if not found then
-        select period.* into shown
-        from public.alert_silence_periods as period
-        where period.silence_id = silence.id
-        order by period.starts_at desc
-        limit 1;
-    end if;
-    return to_jsonb(silence) || jsonb_build_object(
-        'starts_at', shown.starts_at,
-        'ends_at', shown.ends_at,
-        'is_active', silence.lifted_at is null and is_ahead and shown.starts_at <= moment,
-        'is_over', silence.lifted_at is not null or not (
-            is_ahead
-            or (silence.schedule is not null
-                and coalesce(silence.planned_until < '9000-01-01', true))
-        )
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.alert_silence_row(silence public.alert_silences, moment timestamp with time zone) IS 'A silence with the period that holds now, else the next one, else the last one.';
-
-CREATE FUNCTION public.assert_route_hours(hours jsonb) RETURNS void
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    perform (hours ->> 'from')::time;
-    perform (hours ->> 'until')::time;
-    perform statement_timestamp() at time zone (hours ->> 'zone');
-    if not coalesce(nullif(hours -> 'days', 'null'), '[]') <@ '[1, 2, 3, 4, 5, 6, 7]' then
-        raise exception 'days are numbers from 1 (Monday) to 7' using errcode = '22023';
-    end if;
-exception
-    when data_exception then
-        raise exception 'a route has hours that are none: %: %', hours, sqlerrm
-            using errcode = '22023';
-end
-$$;
-
-COMMENT ON FUNCTION public.assert_route_hours(hours jsonb) IS 'Raises 22023 where a route has no proper hours.';
 
 CREATE FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text DEFAULT NULL::text, location text DEFAULT NULL::text, was_cut_off boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql
@@ -716,79 +529,6 @@ $$;
 
 COMMENT ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) IS 'Says that a monitor is alive; marks those that are gone and returns those that are there.';
 
-CREATE FUNCTION public.begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    streak constant integer :=
-        (track ->> case when counts_down_only then 'down_streak' else 'failing_streak' end)::integer;
-    streak_since constant timestamptz :=
-        (track ->> case when counts_down_only then 'down_since' else 'failing_since' end)::timestamptz;
-    failed integer;
-    failed_since timestamptz;
-begin
-    if streak = 0 then
-        return null;
-    end if;
-    if open_seconds is not null then
-        return case
-            when checked_at >= streak_since + make_interval(secs => open_seconds) then streak_since
-        end;
-    end if;
-    if open_of <= open_checks then
-        return case when streak >= open_checks then streak_since end;
-    end if;
-    select count(*), min((newest.one ->> 'at')::timestamptz)
-    into failed, failed_since
-    from jsonb_array_elements(track -> 'window') with ordinality as newest (one, position)
-    where newest.position > jsonb_array_length(track -> 'window') - open_of
-        and case
-            when counts_down_only then newest.one ->> 'status' = 'down'
-            else newest.one ->> 'status' <> 'healthy'
-        end;
-    return case
-        when failed >= open_checks then failed_since
-        -- The window remembers only what came since its policy was published.
-        when streak >= open_checks then streak_since
-    end;
-end
-$$;
-
-COMMENT ON FUNCTION public.begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) IS 'Since when a track has failed, if it has failed often or long enough to open; else null.';
-
-CREATE FUNCTION public.bounded_interval(seconds double precision) RETURNS interval
-    LANGUAGE plpgsql IMMUTABLE STRICT
-    SET search_path TO ''
-    AS $$
-begin
-    return make_interval(secs => least(greatest(seconds, 0), 3153600000));
-end
-$$;
-
-COMMENT ON FUNCTION public.bounded_interval(seconds double precision) IS 'So many seconds, at most a hundred years: what somebody wrote by hand must not stop alerting.';
-
-CREATE FUNCTION public.check_summary(found_check public.service_health_checks) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return jsonb_build_object(
-        'id', found_check.id,
-        'checked_at', found_check.checked_at,
-        'status', found_check.status,
-        'latency_ms', found_check.latency_ms,
-        'location', left(found_check.probe_details ->> 'location', 100),
-        'reason', case
-            when found_check.status <> 'healthy'
-                then public.alert_reason(found_check.probe_details)
-        end
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.check_summary(found_check public.service_health_checks) IS 'What an event keeps of a check.';
-
 CREATE FUNCTION public.claim_alert_messages(worker uuid, channels text[], lease_seconds double precision DEFAULT 60, max_messages integer DEFAULT 100) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -819,64 +559,30 @@ begin
                     where sent.channel = known.name
                         and sent.awaits_reminders
                         and sent.finished_at
-                            <= moment - public.bounded_interval(known.remind_every_seconds)
+                            <= moment - public.pulsebase_bounded_interval(known.remind_every_seconds)
                 )
             )
         order by known.name
     loop
         if pg_try_advisory_xact_lock(1886155361, hashtext(channel)) then
-            perform public.queue_alert_reminders(channel, moment);
-            perform public.form_alert_messages(
-                channel, moment, public.hold_alert_deliveries(channel, moment)
+            perform public.pulsebase_queue_alert_reminders(channel, moment);
+            perform public.pulsebase_form_alert_messages(
+                channel, moment, public.pulsebase_hold_alert_deliveries(channel, moment)
             );
         end if;
     end loop;
-    perform public.give_up_alert_messages(moment);
-    leased := public.lease_alert_messages(
-        worker, channels, moment + public.bounded_interval(lease_seconds), max_messages, moment
+    perform public.pulsebase_give_up_alert_messages(moment);
+    leased := public.pulsebase_lease_alert_messages(
+        worker, channels, moment + public.pulsebase_bounded_interval(lease_seconds), max_messages, moment
     );
     return jsonb_build_object(
-        'messages', public.describe_leased_messages(leased),
-        'next_due_at', public.find_next_due(channels, moment)
+        'messages', public.pulsebase_describe_leased_messages(leased),
+        'next_due_at', public.pulsebase_find_next_due(channels, moment)
     );
 end
 $$;
 
 COMMENT ON FUNCTION public.claim_alert_messages(worker uuid, channels text[], lease_seconds double precision, max_messages integer) IS 'Makes messages of what these channels are owed, and lends those that may be sent to a worker.';
-
-CREATE FUNCTION public.close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-begin
-    update public.alert_events as event
-    set status = 'resolved',
-        resolved_at = close_alert_event.resolved_at,
-        details = public.details_with(event.details, close_alert_event.details)
-    where event.id = close_alert_event.id
-        -- Not by the index on status, under which thousands may be active.
-        and event.status is not distinct from 'active';
-end
-$$;
-
-COMMENT ON FUNCTION public.close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) IS 'Resolves an active event, and says how.';
-
-CREATE FUNCTION public.count_formed_messages(rules public.alert_channels, moment timestamp with time zone) RETURNS bigint
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return (
-        select count(*)
-        from public.alert_messages as formed
-        where formed.channel = rules.name
-            and formed.created_at > moment - public.bounded_interval(rules.rate_period_seconds)
-            and formed.created_at <= moment
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.count_formed_messages(rules public.alert_channels, moment timestamp with time zone) IS 'How many messages were made for a channel in the period of its rate before a moment.';
 
 CREATE FUNCTION public.count_health_checks_by_status(service_name text DEFAULT NULL::text, since timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -912,57 +618,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.count_health_checks_by_status(service_name text, since timestamp with time zone, until timestamp with time zone) IS 'How many checks had each status within [since, until), of one service or of all.';
-
-CREATE FUNCTION public.count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    moment constant text := to_json(checked_at) #>> '{}';
-    down_streak constant integer := case
-        when status = 'down' then coalesce((track ->> 'down_streak')::integer, 0) + 1
-        else 0
-    end;
-    failing_streak constant integer := case
-        when status <> 'healthy' then coalesce((track ->> 'failing_streak')::integer, 0) + 1
-        else 0
-    end;
-    up_streak constant integer := case
-        when status <> 'down' then coalesce((track ->> 'up_streak')::integer, 0) + 1
-        else 0
-    end;
-    healthy_streak constant integer := case
-        when status = 'healthy' then coalesce((track ->> 'healthy_streak')::integer, 0) + 1
-        else 0
-    end;
-    kept jsonb := '[]';
-begin
-    if window_length > 0 then
-        kept := coalesce(track -> 'window', '[]')
-            || jsonb_build_object('status', status, 'at', moment);
-        while jsonb_array_length(kept) > window_length loop
-            kept := kept - 0;
-        end loop;
-    end if;
-    return jsonb_build_object(
-        'verdict', coalesce(track ->> 'verdict', 'healthy'),
-        'verdict_since', track -> 'verdict_since',
-        'status', status,
-        'last_checked_at', moment,
-        'down_streak', down_streak,
-        'down_since', case when down_streak > 1 then track ->> 'down_since' else moment end,
-        'failing_streak', failing_streak,
-        'failing_since', case when failing_streak > 1 then track ->> 'failing_since' else moment end,
-        'up_streak', up_streak,
-        'up_since', case when up_streak > 1 then track ->> 'up_since' else moment end,
-        'healthy_streak', healthy_streak,
-        'healthy_since', case when healthy_streak > 1 then track ->> 'healthy_since' else moment end,
-        'window', kept
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) IS 'A track after one more check: its streaks, each with its beginning, and its window.';
 
 CREATE FUNCTION public.create_alert_event(service_name text, alert_type text, status text DEFAULT 'active'::text, details jsonb DEFAULT NULL::jsonb, id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE plpgsql
@@ -1014,13 +669,13 @@ declare
     moment timestamptz;
     problem text;
 begin
-    matcher := public.decoded_json(matcher);
-    schedule := nullif(public.decoded_json(schedule), 'null');
-    periods := coalesce(nullif(public.decoded_json(periods), 'null'), '[]');
+    matcher := public.pulsebase_decoded_json(matcher);
+    schedule := nullif(public.pulsebase_decoded_json(schedule), 'null');
+    periods := coalesce(nullif(public.pulsebase_decoded_json(periods), 'null'), '[]');
     problem := case
         when jsonb_typeof(periods) <> 'array' then 'periods must be a JSON array'
         when periods = '[]' and schedule is null then 'a silence needs a period or a schedule'
-        else public.matcher_problem(matcher)
+        else public.pulsebase_matcher_problem(matcher)
     end;
     if problem is not null then
         raise exception '%', problem using errcode = '22023';
@@ -1031,7 +686,7 @@ begin
         where known.id = create_alert_silence.id;
         exit when found;
         moment := clock_timestamp();
-        perform public.free_silence_name(name, moment);
+        perform public.pulsebase_free_silence_name(name, moment);
         insert into public.alert_silences
             (id, kind, name, matcher, schedule, note, created_by, created_at, planned_until)
         values (
@@ -1041,9 +696,9 @@ begin
         on conflict do nothing
         returning * into silence;
         if found then
-            perform public.write_silence_periods(id, periods);
+            perform public.pulsebase_write_silence_periods(id, periods);
             -- The act has the id of the silence: it is written as often as that, once.
-            perform public.write_alert_act(id, kind, actor, note, silence_id => id);
+            perform public.pulsebase_write_alert_act(id, kind, actor, note, silence_id => id);
             exit;
         end if;
         select known.* into silence
@@ -1053,12 +708,12 @@ begin
         if found then
             exit when (silence.kind, silence.matcher, silence.schedule, silence.note)
                 is not distinct from (kind, matcher, schedule, note)
-                and public.has_silence_periods(silence.id, periods, schedule is not null);
+                and public.pulsebase_has_silence_periods(silence.id, periods, schedule is not null);
             raise exception 'a silence named "%" is there already; lift it first', name
                 using errcode = '23505';
         end if;
     end loop;
-    return public.alert_silence_row(silence, clock_timestamp());
+    return public.pulsebase_alert_silence_row(silence, clock_timestamp());
 end
 $$;
 
@@ -1123,35 +778,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.create_health_checks(checks json) IS 'Stores an array of checks; says how many were new, rows with known ids are left as they are.';
-
-CREATE FUNCTION public.decoded_json(value jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-begin
-    -- Some clients encode JSON twice.
-    return case when jsonb_typeof(value) = 'string' then (value #>> '{}')::jsonb else value end;
-end
-$$;
-
-COMMENT ON FUNCTION public.decoded_json(value jsonb) IS 'A JSON object or array that may be in a JSON text.';
-
-CREATE FUNCTION public.default_alert_policy() RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-    select '{
-        "enabled": true, "degraded_enabled": true,
-        "down_open_checks": 3, "down_open_of": null, "down_open_seconds": null,
-        "down_close_checks": 2,
-        "degraded_open_checks": 3, "degraded_open_of": null, "degraded_open_seconds": null,
-        "degraded_close_checks": 2,
-        "locations_agree": 0, "location_fresh_seconds": 300,
-        "flapping_changes": 6, "flapping_within_seconds": 3600
-    }'::jsonb
-$$;
-
-COMMENT ON FUNCTION public.default_alert_policy() IS 'The policy of a service for which none is set.';
 
 CREATE FUNCTION public.delete_alert_events_older_than(cutoff timestamp with time zone, max_rows integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE plpgsql
@@ -1221,9 +847,9 @@ begin
     delete from public.alert_messages as message
     where message.id = any (expired);
     deleted := cardinality(expired)
-        + public.delete_old_deliveries(cutoff, max_rows)
-        + public.delete_old_silences(cutoff, max_rows)
-        + public.delete_old_acts(cutoff, max_rows);
+        + public.pulsebase_delete_old_deliveries(cutoff, max_rows)
+        + public.pulsebase_delete_old_silences(cutoff, max_rows)
+        + public.pulsebase_delete_old_acts(cutoff, max_rows);
     return to_jsonb(deleted);
 end
 $$;
@@ -1257,280 +883,6 @@ $$;
 
 COMMENT ON FUNCTION public.delete_health_checks_older_than(cutoff timestamp with time zone, max_rows integer) IS 'Deletes at most max_rows checks that arrived before the cutoff; says how many.';
 
-CREATE FUNCTION public.delete_old_acts(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    deleted bigint;
-begin
-    with expired as materialized (
-        select old_act.id
-        from public.alert_acts as old_act
-        where old_act.acted_at < cutoff
-            -- Who has acknowledged what is still active is not forgotten.
-            and not exists (
-                select
-                from public.alert_events as event
-                where event.id = old_act.event_id
-                    and event.status = 'active'
-            )
-        order by old_act.acted_at
-        limit max_rows
-        for update skip locked
-    )
-    delete from public.alert_acts as old_act
-    using expired
-    where old_act.id = expired.id;
-    get diagnostics deleted = row_count;
-    return deleted;
-end
-$$;
-
-COMMENT ON FUNCTION public.delete_old_acts(cutoff timestamp with time zone, max_rows integer) IS 'Deletes what people did before the cutoff, but for what concerns an active alert.';
-
-CREATE FUNCTION public.delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    deleted bigint;
-begin
-    with expired as materialized (
-        select delivery.id
-        from public.alert_deliveries as delivery
-        where delivery.created_at < cutoff
-            and (
-                delivery.cancelled_at < cutoff
-                -- Nobody delivers to a channel that is gone.
-                or (
-                    delivery.message_id is null
-                    and not exists (
-                        select
-                        from public.alert_channels as channel
-                        where channel.name = delivery.channel
-                            and (channel.is_published or channel.updated_at >= cutoff)
-                    )
-                )
-            )
-        order by delivery.created_at
-        limit max_rows
-        for update skip locked
-    )
-    delete from public.alert_deliveries as delivery
-    using expired
-    where delivery.id = expired.id;
-    get diagnostics deleted = row_count;
-    return deleted;
-end
-$$;
-
-COMMENT ON FUNCTION public.delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) IS 'Deletes what was dropped before the cutoff, or waits since then for a channel that is gone.';
-
-CREATE FUNCTION public.delete_old_silences(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    deleted bigint;
-    more bigint;
-begin
-    with expired as materialized (
-        select period.silence_id, period.starts_at
-        from public.alert_silence_periods as period
-        left join public.alert_silences as silence on silence.id = period.silence_id
-        where period.ends_at < cutoff
-            or silence.lifted_at < cutoff
-        limit max_rows
-        for update of period skip locked
-    )
-    delete from public.alert_silence_periods as period
-    using expired
-    where period.silence_id = expired.silence_id
-        and period.starts_at = expired.starts_at;
-    get diagnostics deleted = row_count;
-
-    with expired as materialized (
-        select silence.id
-        from public.alert_silences as silence
-        where silence.created_at < cutoff
-            and (
-                silence.lifted_at < cutoff
-                or (silence.lifted_at is null and silence.schedule is null)
-            )
-            and not exists (
-                select
-                from public.alert_silence_periods as period
-                where period.silence_id = silence.id
-            )
-        limit max_rows
-        for update skip locked
-    )
-    delete from public.alert_silences as silence
-    using expired
-    where silence.id = expired.id;
-    get diagnostics more = row_count;
-    return deleted + more;
-end
-$$;
-
-COMMENT ON FUNCTION public.delete_old_silences(cutoff timestamp with time zone, max_rows integer) IS 'Deletes periods that were over before the cutoff, and silences that were lifted or have none.';
-
-CREATE FUNCTION public.describe_attempts(message_id uuid, before_attempt integer DEFAULT 2147483647) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return (
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'attempt', tried.attempt,
-                    'worker', tried.worker,
-                    'started_at', tried.started_at,
-                    'finished_at', tried.finished_at,
-                    'outcome', tried.outcome,
-                    'error', tried.error
-                )
-                order by tried.attempt
-            ),
-            '[]'
-        )
-        from public.alert_message_attempts as tried
-        where tried.message_id = describe_attempts.message_id
-            and tried.attempt < before_attempt
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.describe_attempts(message_id uuid, before_attempt integer) IS 'The attempts at a message, the first one first.';
-
-CREATE FUNCTION public.describe_deliveries(message_id uuid) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return (
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'id', delivery.id,
-                    'kind', delivery.kind,
-                    'sequence', delivery.sequence,
-                    'service_name', delivery.service_name,
-                    'labels', coalesce(known.labels, '{}'),
-                    'event_id', delivery.event_id,
-                    'incident_id', delivery.incident_id,
-                    -- An event can be tidied away before its last message is sent.
-                    'alert_type', coalesce(event.alert_type, 'service_down'),
-                    'event_status', coalesce(event.status, 'resolved'),
-                    'event_created_at', coalesce(event.created_at, delivery.created_at),
-                    'resolved_at', event.resolved_at,
-                    'details', event.details,
-                    'held_by', delivery.held_by,
-                    'held_since', delivery.held_since,
-                    'released_at', delivery.released_at,
-                    'created_at', delivery.created_at,
-                    'service_status', state.status,
-                    'flapping_since', state.flapping_since
-                )
-                order by delivery.created_at, delivery.id
-            ),
-            '[]'
-        )
-        from public.alert_deliveries as delivery
-        left join public.alert_events as event on event.id = delivery.event_id
-        left join public.monitored_services as known
-            on known.service_name = delivery.service_name
-        left join public.service_states as state on state.service_name = delivery.service_name
-        where delivery.message_id = describe_deliveries.message_id
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.describe_deliveries(message_id uuid) IS 'What a message tells, in order, each with its alert event and how its service is now.';
-
-CREATE FUNCTION public.describe_leased_messages(message_ids uuid[]) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return (
-        select coalesce(
-            jsonb_agg(
-                jsonb_build_object(
-                    'id', message.id,
-                    'channel', message.channel,
-                    'attempt', message.attempts,
-                    'attempts_before', public.describe_attempts(message.id, message.attempts),
-                    'created_at', message.created_at,
-                    'give_up_at', message.give_up_at,
-                    'leased_until', message.leased_until,
-                    'deliveries', public.describe_deliveries(message.id)
-                )
-                order by message.created_at, message.id
-            ),
-            '[]'
-        )
-        from public.alert_messages as message
-        where message.id = any (message_ids)
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.describe_leased_messages(message_ids uuid[]) IS 'Messages with everything that whoever sends them needs to know.';
-
-CREATE FUNCTION public.details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    began constant timestamptz := coalesce(
-        least(
-            public.instant_of(event.details ->> 'started_at'),
-            public.instant_of(first_failed ->> 'checked_at')
-        ),
-        event.created_at
-    );
-    extended jsonb;
-begin
-    if jsonb_typeof(coalesce(event.details, '{}')) <> 'object' then
-        return event.details;
-    end if;
-    extended := coalesce(event.details, '{}') || jsonb_strip_nulls(jsonb_build_object(
-        'last_failed', last_failed,
-        'resolved_by', 'person',
-        'actor', coalesce(actor, current_user),
-        'note', left(note, 500),
-        'downtime_seconds', case
-            when isfinite(began) and isfinite(resolved_at)
-                then greatest(0, extract(epoch from resolved_at - began))
-        end
-    ));
-    -- What somebody made by hand may have filled its room.
-    return case when octet_length(extended::text) <= 65536 then extended else event.details end;
-end
-$$;
-
-COMMENT ON FUNCTION public.details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) IS 'The details of an event that somebody resolves by hand.';
-
-CREATE FUNCTION public.details_with(details jsonb, more jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-declare
-    own constant jsonb := case when jsonb_typeof(details) = 'object' then details else '{}' end;
-begin
-    -- An event that was made by hand may be full up to its bound.
-    return case
-        when octet_length((own || more)::text) <= 65536 then own || more
-        else more
-    end;
-end
-$$;
-
-COMMENT ON FUNCTION public.details_with(details jsonb, more jsonb) IS 'The details of an event with more in them, within the bound of 64 KiB.';
-
 CREATE FUNCTION public.disable_alert_channel(name text, actor text DEFAULT NULL::text, reason text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1548,7 +900,7 @@ begin
         and not exists (select from public.alert_acts as known where known.id = act_id)
     returning channel.* into changed;
     if found then
-        perform public.write_alert_act(act_id, 'disable_channel', actor, reason, channel => name);
+        perform public.pulsebase_write_alert_act(act_id, 'disable_channel', actor, reason, channel => name);
     end if;
     return (
         select channel
@@ -1559,53 +911,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.disable_alert_channel(name text, actor text, reason text, act_id uuid) IS 'Sends nothing to a channel until it is enabled, and returns it; what it is owed waits.';
-
-CREATE FUNCTION public.drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) RETURNS TABLE(told_channel text, told_event_id uuid)
-    LANGUAGE plpgsql ROWS 4
-    SET search_path TO ''
-    AS $$
-begin
-    -- One statement, and so one look: by the next one a parent could have recovered, and an opening
-    -- would be neither dropped nor resolved.
-    return query
-    with openings as materialized (
-        select opening.*
-        from public.find_alert_openings(drop_untold_deliveries.incident_id, moment) as opening
-    ),
-    dropped as (
-        update public.alert_deliveries as delivery
-        set cancelled_at = moment,
-            cancelled_because = because
-        where delivery.incident_id = drop_untold_deliveries.incident_id
-            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
-            and (
-                delivery.kind = 'reminder'
-                or delivery.id in (
-                    select opening.delivery_id
-                    from openings as opening
-                    where not opening.is_told
-                )
-            )
-    )
-    select latest.told_channel, latest.opened_event_id
-    from (
-        select distinct on (opening.told_channel) opening.told_channel, opening.opened_event_id
-        from openings as opening
-        where opening.is_told
-        order by opening.told_channel, opening.queued_at desc
-    ) as latest
-    -- Counted, not `not exists`, which would be planned as a join with all that was ever resolved.
-    where (
-        select count(*)
-        from public.alert_deliveries as resolving
-        where resolving.event_id = latest.opened_event_id
-            and resolving.channel = latest.told_channel
-            and resolving.kind = 'resolved'
-    ) = 0;
-end
-$$;
-
-COMMENT ON FUNCTION public.drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) IS 'Drops what nobody will be told of an incident any more; returns the channels that were told and do not know its end, with the event that they know.';
 
 CREATE FUNCTION public.enable_alert_channel(name text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE plpgsql
@@ -1619,7 +924,7 @@ begin
     update public.alert_messages as waiting
     set give_up_at = greatest(
             waiting.give_up_at,
-            clock_timestamp() + public.bounded_interval(channel.give_up_after_seconds)
+            clock_timestamp() + public.pulsebase_bounded_interval(channel.give_up_after_seconds)
         )
     from public.alert_channels as channel
     where channel.name = enable_alert_channel.name
@@ -1637,7 +942,7 @@ begin
         and not exists (select from public.alert_acts as known where known.id = act_id)
     returning channel.* into changed;
     if found then
-        perform public.write_alert_act(act_id, 'enable_channel', actor, note, channel => name);
+        perform public.pulsebase_write_alert_act(act_id, 'enable_channel', actor, note, channel => name);
     end if;
     return (
         select channel
@@ -1648,31 +953,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.enable_alert_channel(name text, actor text, note text, act_id uuid) IS 'Lets a disabled channel be sent to again and returns it; what it is owed has waited.';
-
-CREATE FUNCTION public.end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) RETURNS public.service_states
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-begin
-    if state.flapping_since is null
-        or (rules.flapping_changes > 0 and checked_at < state.changed_at[1] + rules.flapping_within)
-    then
-        return state;
-    end if;
-    perform public.queue_alert_messages(
-        'flapping_ended', state.service_name,
-        coalesce(state.incident_id, state.flapping_incident_id),
-        coalesce(state.event_id, state.flapping_event_id),
-        state.flapping_event_id
-    );
-    state.flapping_since := null;
-    state.flapping_incident_id := null;
-    state.flapping_event_id := null;
-    return state;
-end
-$$;
-
-COMMENT ON FUNCTION public.end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) IS 'The state after a check, by which the service may have kept still for long enough.';
 
 CREATE FUNCTION public.evaluate_health_checks(checks jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE plpgsql
@@ -1696,7 +976,7 @@ begin
             -- In one order, so that two writers cannot wait for each other in a circle.
             order by one.service_name collate "C"
         loop
-            evaluated := evaluated + public.evaluate_service(handed.service_name, handed.new_ids);
+            evaluated := evaluated + public.pulsebase_evaluate_service(handed.service_name, handed.new_ids);
         end loop;
         return jsonb_build_object('evaluated', evaluated);
     end if;
@@ -1725,7 +1005,7 @@ begin
         where state.service_name = handed.service_name
         for update skip locked;
         if found then
-            evaluated := evaluated + public.evaluate_service(handed.service_name);
+            evaluated := evaluated + public.pulsebase_evaluate_service(handed.service_name);
         end if;
     end loop;
     return jsonb_build_object('evaluated', evaluated);
@@ -1776,91 +1056,13 @@ begin
         -- In one order, so that two writers cannot wait for each other in a circle.
         order by named.service_name collate "C"
     loop
-        perform public.evaluate_service(handed.service_name, handed.new_ids);
+        perform public.pulsebase_evaluate_service(handed.service_name, handed.new_ids);
     end loop;
     return null;
 end
 $$;
 
 COMMENT ON FUNCTION public.evaluate_new_checks() IS 'Hands new checks over to evaluation, those of services that are not well or were not.';
-
-CREATE FUNCTION public.evaluate_service(service_name text, new_ids jsonb DEFAULT NULL::jsonb) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    state public.service_states;
-    newest public.service_health_checks;
-    policy jsonb;
-    rules public.alert_rules;
-    after_at timestamptz;
-    after_id uuid;
-    evaluated bigint := 0;
-    -- What is older is only stored: no duration can be taken from the first moments there are.
-    earliest constant timestamptz := '4713-01-01 00:00:00+00 BC';
-    latest constant timestamptz := clock_timestamp() + interval '5 minutes';
-begin
-    state := public.lock_service_state(service_name);
-    if state.is_steady then
-        state := public.state_after_quiet(state, new_ids);
-    end if;
-    after_at := state.last_checked_at;
-    after_id := state.last_check_id;
-    for newest in
-        select known.*
-        from public.service_health_checks as known
-        where known.service_name = evaluate_service.service_name
-            and known.checked_at >= after_at
-            and (
-                (known.checked_at, known.id) > (after_at, after_id)
-                -- Checks of one transaction bear one time, and their ids any order.
-                or (new_ids ? known.id::text and not known.id = any (state.evaluated_ids))
-            )
-            and known.checked_at between earliest and latest
-        order by known.checked_at, known.id
-    loop
-        if evaluated = 0 then
-            policy := public.alert_policy_of(service_name);
-            rules := public.alert_rules_of(policy);
-            if state.is_steady then
-                state.tracks := public.quiet_tracks(newest, new_ids, rules.location_fresh);
-            end if;
-        end if;
-        state := public.step_service(state, newest, rules, policy);
-        evaluated := evaluated + 1;
-    end loop;
-    if evaluated > 0 then
-        perform public.keep_service_state(state);
-    end if;
-    return evaluated;
-end
-$$;
-
-COMMENT ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) IS 'Evaluates the stored checks of a service that nobody has evaluated yet; how many they were.';
-
-CREATE FUNCTION public.find_acknowledgement(event_id uuid) RETURNS public.alert_acts
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    newest public.alert_acts;
-begin
-    select known.* into newest
-    from public.alert_acts as known
-    where known.event_id = find_acknowledgement.event_id
-        and known.act in ('acknowledge', 'unacknowledge')
-    order by known.acted_at desc, known.id desc
-    limit 1;
-    if newest.act = 'acknowledge'
-        and (newest.until is null or newest.until > clock_timestamp()) then
-        return newest;
-    end if;
-    return null;
-end
-$$;
-
-COMMENT ON FUNCTION public.find_acknowledgement(event_id uuid) IS 'The acknowledgement of an event that holds now, or null.';
 
 CREATE FUNCTION public.find_active_alert_events(service_name text DEFAULT NULL::text, after_created_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, after_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid, max_rows integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -1895,7 +1097,7 @@ begin
         from (
             select held.*
             from public.alert_events as event
-            cross join lateral public.find_acknowledgement(event.id) as held
+            cross join lateral public.pulsebase_find_acknowledgement(event.id) as held
             where event.status = 'active'
                 and event.id > after_event_id
                 and (find_alert_acknowledgements.service_name is null
@@ -2022,8 +1224,8 @@ CREATE FUNCTION public.find_alert_message(id uuid) RETURNS jsonb
 begin
     return (
         select to_jsonb(message) || jsonb_build_object(
-            'tried', public.describe_attempts(message.id),
-            'deliveries', public.describe_deliveries(message.id)
+            'tried', public.pulsebase_describe_attempts(message.id),
+            'deliveries', public.pulsebase_describe_deliveries(message.id)
         )
         from public.alert_messages as message
         where message.id = find_alert_message.id
@@ -2066,63 +1268,13 @@ $$;
 
 COMMENT ON FUNCTION public.find_alert_messages(status text, channel text, service_name text, before_created_at timestamp with time zone, before_id uuid, max_rows integer) IS 'Messages, newest first; the next page comes before the last row''s (created_at, id).';
 
-CREATE FUNCTION public.find_alert_openings(incident_id uuid, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, opened_event_id uuid, told_channel text, opening_kind text, queued_at timestamp with time zone, is_told boolean)
-    LANGUAGE plpgsql STABLE ROWS 4
-    SET search_path TO ''
-    AS $$
-declare
-    -- `num_nulls`, here and below, since the planner must not take the index of all that waits for
-    -- the few of an incident: in a storm it is full of what has just been sent.
-    waiting constant uuid[] := array(
-        select delivery.id
-        from public.alert_deliveries as delivery
-        where delivery.incident_id = find_alert_openings.incident_id
-            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
-            and delivery.due_at <= moment
-    );
-begin
-    return query
-    select
-        delivery.id, delivery.event_id, delivery.channel, delivery.kind, delivery.created_at,
-        delivery.message_id is not null
-            or (
-                delivery.id = any (waiting)
-                and held.hold_reason is null
-                -- What was held until now, and is over before it is looked at again, bothers nobody.
-                and (delivery.held_by is null or delivery.released_at is not null)
-                and coalesce(channel.is_published, false)
-            )
-            -- Whatever began to hold it since then.
-            or exists (
-                select
-                from public.alert_deliveries as ended
-                where ended.incident_id = delivery.incident_id
-                    and ended.channel = delivery.channel
-                    and ended.cancelled_at is null
-                    and ended.created_at > delivery.created_at
-                    and (
-                        (ended.kind = 'resolved' and ended.event_id = delivery.event_id)
-                        or (ended.kind = 'flapping_ended' and delivery.kind = 'flapping_started')
-                    )
-            )
-    from public.alert_deliveries as delivery
-    left join public.alert_channels as channel on channel.name = delivery.channel
-    left join public.find_hold_reasons(waiting, moment) as held on held.delivery_id = delivery.id
-    where delivery.incident_id = find_alert_openings.incident_id
-        and delivery.kind in ('opened', 'flapping_started', 'flapping_ended')
-        and delivery.cancelled_at is null;
-end
-$$;
-
-COMMENT ON FUNCTION public.find_alert_openings(incident_id uuid, moment timestamp with time zone) IS 'The openings of an incident on every channel, and whether each is told.';
-
 CREATE FUNCTION public.find_alert_silence(id uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
 begin
     return (
-        select public.alert_silence_row(silence, clock_timestamp())
+        select public.pulsebase_alert_silence_row(silence, clock_timestamp())
         from public.alert_silences as silence
         where silence.id = find_alert_silence.id
     );
@@ -2153,12 +1305,12 @@ begin
             select silence.created_at, silence.id, described.shown
             from public.alert_silences as silence
             cross join lateral (
-                select public.alert_silence_row(silence, moment) as shown
+                select public.pulsebase_alert_silence_row(silence, moment) as shown
             ) as described
             where (which = 'all' or silence.lifted_at is null)
                 and (silence.created_at, silence.id) < (before_created_at, before_id)
                 and (service_name is null
-                    or public.matches_service(silence.matcher, service_name, labels))
+                    or public.pulsebase_matches_service(silence.matcher, service_name, labels))
                 and case which
                     when 'active' then (described.shown -> 'is_active')::boolean
                     when 'open' then not (described.shown -> 'is_over')::boolean
@@ -2207,51 +1359,6 @@ $$;
 
 COMMENT ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double precision, after_id uuid, max_rows integer) IS 'The silences by schedule whose periods are written down for less than the horizon.';
 
-CREATE FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, can_be_held boolean, is_marked_held boolean, ready_at timestamp with time zone)
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return query
-    with due as materialized (
-        select
-            waiting.id, waiting.kind, waiting.service_name, waiting.created_at,
-            waiting.held_by is not null and waiting.released_at is null as is_marked_held,
-            greatest(waiting.due_at, waiting.released_at) as ready_at,
-            event.status is not distinct from 'active' as is_active
-        from public.alert_deliveries as waiting
-        left join public.alert_events as event on event.id = waiting.event_id
-        where waiting.channel = find_due_deliveries.channel
-            and waiting.message_id is null
-            and waiting.cancelled_at is null
-            and waiting.due_at <= moment
-    ),
-    ended as materialized (
-        select due.service_name, max(due.created_at) as ended_at
-        from due
-        where due.kind in ('resolved', 'flapping_ended')
-        group by due.service_name
-    )
-    select
-        due.id,
-        case due.kind
-            when 'reminder' then nullif(due.is_active, false)
-            -- What still waits of an alert that is over was as good as told when it ended, and its
-            -- end is owed as well, or what took its place.
-            when 'opened' then due.is_active
-            -- Of a service that flaps alerts come and go while nobody is told of any.
-            when 'flapping_started' then
-                (ended.ended_at > due.created_at) is not true
-            else false
-        end,
-        due.is_marked_held, due.ready_at
-    from due
-    left join ended on ended.service_name = due.service_name;
-end
-$$;
-
-COMMENT ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed by now, and whether a reason may hold it back; null where it is pointless.';
-
 CREATE FUNCTION public.find_health_check(id uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -2293,118 +1400,6 @@ end
 $$;
 
 COMMENT ON FUNCTION public.find_health_checks(service_name text, since timestamp with time zone, until timestamp with time zone, status text, before_checked_at timestamp with time zone, before_id uuid, max_rows integer) IS 'Checks of one service, newest first, within [since, until); the next page comes before the last row''s (checked_at, id).';
-
-CREATE FUNCTION public.find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text DEFAULT NULL::text) RETURNS TABLE(delivery_id uuid, hold_reason text)
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    SET jit TO 'off'
-    AS $$
-begin
-    if cardinality(delivery_ids) = 0 then
-        return;
-    end if;
-    -- Mostly there is nothing that could hold any of them, which is much sooner told than what does.
-    if coalesce(as_kind, '') <> 'reminder'
-        and not exists (select from public.alert_silences as silence where silence.lifted_at is null)
-        and not exists (
-            select
-            from unnest(delivery_ids) as given (id)
-            join public.alert_deliveries as delivery on delivery.id = given.id
-            where delivery.is_escalation
-                or delivery.kind = 'reminder'
-                or exists (
-                    select
-                    from public.monitored_services as known
-                    where known.service_name = delivery.service_name
-                        and known.depends_on <> '{}'
-                )
-        )
-    then
-        return query
-        select given.id, null::text
-        from unnest(delivery_ids) as given (id);
-        return;
-    end if;
-    return query
-    with recursive waiting as materialized (
-        select
-            delivery.id, delivery.service_name, delivery.event_id, delivery.is_escalation,
-            coalesce(as_kind, delivery.kind) as kind
-        from unnest(delivery_ids) as given (id)
-        join public.alert_deliveries as delivery on delivery.id = given.id
-        where coalesce(as_kind, delivery.kind) in ('opened', 'flapping_started', 'reminder')
-    ),
-    services as materialized (
-        select named.name, known.labels, known.depends_on
-        from (select distinct waiting.service_name::text as name from waiting) as named
-        left join public.monitored_services as known on known.service_name = named.name
-    ),
-    muted as materialized (
-        select found.muted_service as name, found.is_maintenance
-        from public.find_muted_services(
-            array(select services.name from services), moment
-        ) as found
-    ),
-    lineage (name, ancestor) as (
-        select services.name, parent.name
-        from services
-        cross join unnest(services.depends_on) as parent (name)
-        union
-        select lineage.name, parent.name
-        from lineage
-        join public.monitored_services as known on known.service_name = lineage.ancestor
-        cross join unnest(known.depends_on) as parent (name)
-    ),
-    -- Materialized, or each ancestor is looked at once for each of its descendants.
-    ancestors as materialized (
-        select distinct lineage.ancestor
-        from lineage
-    ),
-    troubled as materialized (
-        select ancestors.ancestor
-        from ancestors
-        where public.is_service_in_trouble(ancestors.ancestor)
-    ),
-    above (troubled, name) as (
-        select troubled.ancestor, parent.name
-        from troubled
-        join public.monitored_services as known on known.service_name = troubled.ancestor
-        cross join unnest(known.depends_on) as parent (name)
-        union
-        select above.troubled, parent.name
-        from above
-        join public.monitored_services as known on known.service_name = above.name
-        cross join unnest(known.depends_on) as parent (name)
-    ),
-    orphaned as materialized (
-        select distinct lineage.name
-        from lineage
-        join troubled on troubled.ancestor = lineage.ancestor
-        where lineage.ancestor <> lineage.name
-            -- Two that depend on each other would wait for each other until both are well.
-            and not exists (
-                select
-                from above
-                where above.troubled = lineage.ancestor
-                    and above.name = lineage.name
-            )
-    )
-    select
-        waiting.id,
-        case
-            when muted.is_maintenance then 'maintenance'
-            when muted.name is not null then 'silence'
-            when waiting.kind <> 'reminder' and orphaned.name is not null then 'parent'
-            when (waiting.kind = 'reminder' or waiting.is_escalation)
-                and public.is_event_acknowledged(waiting.event_id, moment) then 'acknowledged'
-        end
-    from waiting
-    left join muted on muted.name = waiting.service_name
-    left join orphaned on orphaned.name = waiting.service_name;
-end
-$$;
-
-COMMENT ON FUNCTION public.find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) IS 'Why each of these deliveries would have to wait now; without a reason, or a row, it may go.';
 
 CREATE FUNCTION public.find_latest_health_checks(service_name text DEFAULT NULL::text, after_service_name text DEFAULT NULL::text, stale_after_seconds double precision DEFAULT 300, max_rows integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE plpgsql STABLE
@@ -2558,13 +1553,1447 @@ $$;
 
 COMMENT ON FUNCTION public.find_monitors(include_gone boolean) IS 'The monitors, oldest first, with the seconds since each was seen; without those that are gone, if that is asked.';
 
-CREATE FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) RETURNS TABLE(muted_service text, is_maintenance boolean)
+CREATE FUNCTION public.find_service_states(service_name text DEFAULT NULL::text, after_service_name text DEFAULT NULL::text, max_rows integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select coalesce(jsonb_agg(to_jsonb(page) order by page.service_name), '[]')
+        from (
+            select
+                known.service_name, known.status, known.since, known.is_steady,
+                known.last_checked_at, known.tracks, known.incident_id, known.event_id,
+                known.first_failed, known.last_failed, known.changed_at, known.flapping_since,
+                known.updated_at
+            from public.service_states as known
+            where (find_service_states.service_name is null
+                    or known.service_name = find_service_states.service_name)
+                and (after_service_name is null or known.service_name > after_service_name)
+            order by known.service_name
+            limit max_rows
+        ) as page
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.find_service_states(service_name text, after_service_name text, max_rows integer) IS 'What has been decided of services, by name; the next page comes after the last row''s name.';
+
+CREATE FUNCTION public.find_waiting_deliveries(channel text DEFAULT NULL::text, service_name text DEFAULT NULL::text, after_created_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, after_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid, max_rows integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    page constant uuid[] := array(
+        select waiting.id
+        from public.alert_deliveries as waiting
+        where waiting.message_id is null
+            and waiting.cancelled_at is null
+            and (find_waiting_deliveries.channel is null
+                or waiting.channel = find_waiting_deliveries.channel)
+            and (find_waiting_deliveries.service_name is null
+                or waiting.service_name = find_waiting_deliveries.service_name)
+            and (waiting.created_at, waiting.id) > (after_created_at, after_id)
+        order by waiting.created_at, waiting.id
+        limit max_rows
+    );
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                to_jsonb(waiting) || jsonb_build_object(
+                    'alert_type', coalesce(event.alert_type, 'service_down'),
+                    'hold_reason', case
+                        when event.status = 'active' or waiting.kind = 'flapping_started'
+                            then held.hold_reason
+                    end
+                )
+                order by waiting.created_at, waiting.id
+            ),
+            '[]'
+        )
+        from unnest(page) as paged (id)
+        join public.alert_deliveries as waiting on waiting.id = paged.id
+        left join public.alert_events as event on event.id = waiting.event_id
+        left join public.pulsebase_find_hold_reasons(page, statement_timestamp()) as held
+            on held.delivery_id = waiting.id
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.find_waiting_deliveries(channel text, service_name text, after_created_at timestamp with time zone, after_id uuid, max_rows integer) IS 'What is owed and in no message yet, oldest first, with what holds it now; the next page comes after the last row''s (created_at, id).';
+
+CREATE FUNCTION public.finish_alert_message(id uuid, attempt integer, outcome text, error text DEFAULT NULL::text, retry_after_seconds double precision DEFAULT NULL::double precision) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    moment constant timestamptz := clock_timestamp();
+    message public.alert_messages;
+    is_late boolean;
+begin
+    if outcome is null or outcome not in ('delivered', 'failed', 'refused') then
+        raise exception 'there is no outcome %', outcome using errcode = '22023';
+    end if;
+    select sent.* into message
+    from public.alert_messages as sent
+    where sent.id = finish_alert_message.id
+    for no key update;
+    if not found then
+        return null;
+    end if;
+    update public.alert_message_attempts as tried
+    set finished_at = moment,
+        outcome = finish_alert_message.outcome,
+        error = left(finish_alert_message.error, 2000)
+    where tried.message_id = finish_alert_message.id
+        and tried.attempt = finish_alert_message.attempt
+        and tried.finished_at is null;
+    is_late := not found or message.status <> 'sending' or message.attempts <> attempt;
+    if message.status in ('delivered', 'dead') or (is_late and outcome <> 'delivered') then
+        return to_jsonb(message);
+    end if;
+    return public.pulsebase_settle_alert_message(
+        message, outcome, left(error, 2000), retry_after_seconds, moment
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.finish_alert_message(id uuid, attempt integer, outcome text, error text, retry_after_seconds double precision) IS 'Takes the report of an attempt, and says what becomes of the message; a report that comes too late is kept, and counts if the message arrived.';
+
+CREATE FUNCTION public.lift_alert_silence(id uuid DEFAULT NULL::uuid, name text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    silence_id uuid;
+begin
+    if num_nonnulls(id, name) <> 1 then
+        raise exception 'a silence is lifted by its id or by its name' using errcode = '22023';
+    end if;
+    -- Of several with this name the one that is not lifted, else the last that was.
+    select known.id into silence_id
+    from public.alert_silences as known
+    where known.id = coalesce(
+            (select repeated.silence_id from public.alert_acts as repeated where repeated.id = act_id),
+            lift_alert_silence.id
+        )
+        or known.name = lift_alert_silence.name
+            and not exists (select from public.alert_acts as repeated where repeated.id = act_id)
+    order by known.lifted_at desc nulls first
+    limit 1;
+    if not found then
+        return null;
+    end if;
+    update public.alert_silences as lifting
+    set lifted_at = clock_timestamp(),
+        lifted_by = coalesce(actor, current_user)
+    where lifting.id = silence_id
+        and lifting.lifted_at is null;
+    if found then
+        perform public.pulsebase_write_alert_act(act_id, 'lift', actor, note, silence_id => silence_id);
+    end if;
+    return public.find_alert_silence(silence_id);
+end
+$$;
+
+COMMENT ON FUNCTION public.lift_alert_silence(id uuid, name text, actor text, note text, act_id uuid) IS 'Ends a silence, by its id or name, and returns it; one that is lifted is returned as it is.';
+
+CREATE FUNCTION public.plan_alert_silence(id uuid, periods jsonb, planned_until timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    silence public.alert_silences;
+begin
+    update public.alert_silences as planning
+    set planned_until = greatest(planning.planned_until, plan_alert_silence.planned_until)
+    where planning.id = plan_alert_silence.id
+        and planning.lifted_at is null
+        and planning.schedule is not null
+    returning planning.* into silence;
+    if found then
+        perform public.pulsebase_write_silence_periods(silence.id, public.pulsebase_decoded_json(periods));
+        return public.pulsebase_alert_silence_row(silence, clock_timestamp());
+    end if;
+    return public.find_alert_silence(id);
+end
+$$;
+
+COMMENT ON FUNCTION public.plan_alert_silence(id uuid, periods jsonb, planned_until timestamp with time zone) IS 'Writes down more periods of a silence by schedule, complete up to planned_until; returns it.';
+
+CREATE FUNCTION public.publish_alert_channels(channels json, routes json) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    changed bigint;
+    unpublished bigint;
+    is_rerouted boolean;
+begin
+    if json_typeof(channels) = 'string' then
+        channels := (channels #>> '{}')::json;
+    end if;
+    if json_typeof(routes) = 'string' then
+        routes := (routes #>> '{}')::json;
+    end if;
+    if json_typeof(channels) is distinct from 'array'
+        or json_typeof(routes) is distinct from 'array' then
+        raise exception 'channels and routes must be JSON arrays' using errcode = '22023';
+    end if;
+    -- One publisher at a time: two that replace the routes side by side would collide.
+    perform pg_advisory_xact_lock(1886155361, hashtext('publish_alert_channels'));
+    insert into public.alert_channels as known
+        (name, group_window_seconds, rate_limit, rate_period_seconds, remind_every_seconds,
+            give_up_after_seconds)
+    select
+        given.name, coalesce(given.group_window_seconds, 10), given.rate_limit,
+        given.rate_period_seconds, given.remind_every_seconds,
+        coalesce(given.give_up_after_seconds, 86400)
+    from json_to_recordset(channels) as given (
+        name text, group_window_seconds double precision, rate_limit integer,
+        rate_period_seconds double precision, remind_every_seconds double precision,
+        give_up_after_seconds double precision
+    )
+    order by given.name
+    on conflict (name) do update
+    set is_published = true,
+        group_window_seconds = excluded.group_window_seconds,
+        rate_limit = excluded.rate_limit,
+        rate_period_seconds = excluded.rate_period_seconds,
+        remind_every_seconds = excluded.remind_every_seconds,
+        give_up_after_seconds = excluded.give_up_after_seconds,
+        updated_at = current_timestamp
+    where (
+            known.is_published, known.group_window_seconds, known.rate_limit,
+            known.rate_period_seconds, known.remind_every_seconds, known.give_up_after_seconds
+        ) is distinct from (
+            true, excluded.group_window_seconds, excluded.rate_limit,
+            excluded.rate_period_seconds, excluded.remind_every_seconds,
+            excluded.give_up_after_seconds
+        );
+    get diagnostics changed = row_count;
+    update public.alert_channels as known
+    set is_published = false,
+        updated_at = current_timestamp
+    where known.is_published
+        and known.name not in (
+            select given.name
+            from json_to_recordset(channels) as given (name text)
+            where given.name is not null
+        );
+    get diagnostics unpublished = row_count;
+    is_rerouted := public.pulsebase_replace_alert_routes(routes::jsonb);
+    return jsonb_build_object(
+        'changed', changed, 'unpublished', unpublished, 'is_rerouted', is_rerouted
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_alert_channels(channels json, routes json) IS 'Makes these the channels and routes; a channel that is missing is told nothing new, and one that is disabled stays so.';
+
+CREATE FUNCTION public.publish_alert_policies(policies jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    problem text;
+    gone bigint;
+    changed bigint;
+begin
+    if jsonb_typeof(policies) = 'string' then
+        policies := (policies #>> '{}')::jsonb;
+    end if;
+    select public.pulsebase_alert_policy_problem(given.one -> 'alert_policy') into problem
+    from jsonb_array_elements(policies) as given (one)
+    where public.pulsebase_alert_policy_problem(given.one -> 'alert_policy') is not null
+    limit 1;
+    if problem is not null then
+        raise exception '%', problem using errcode = '22023';
+    end if;
+    delete from public.alert_policies as known
+    where known.position not between 1 and jsonb_array_length(policies);
+    get diagnostics gone = row_count;
+    with given as materialized (
+        select one.position, one.policy -> 'matcher' as matcher,
+            one.policy -> 'alert_policy' as alert_policy
+        from jsonb_array_elements(policies) with ordinality as one (policy, position)
+    )
+    insert into public.alert_policies as known (position, matcher, alert_policy)
+    select given.position, nullif(given.matcher, 'null'), given.alert_policy
+    from given
+    order by given.position
+    on conflict (position) do update
+    set matcher = excluded.matcher,
+        alert_policy = excluded.alert_policy
+    where (known.matcher, known.alert_policy)
+        is distinct from (excluded.matcher, excluded.alert_policy);
+    get diagnostics changed = row_count;
+    return to_jsonb(gone + changed);
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_alert_policies(policies jsonb) IS 'Replaces the policies by an array of {matcher, alert_policy}, in their order.';
+
+CREATE FUNCTION public.publish_maintenance_windows(windows jsonb, actor text) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    published public.alert_silences;
+    wanted record;
+    created integer := 0;
+    lifted integer := 0;
+begin
+    windows := public.pulsebase_decoded_json(windows);
+    -- Monitors that start together publish one after another; the second finds nothing to do.
+    lock table public.alert_silences in share row exclusive mode;
+    for published in
+        select known.*
+        from public.alert_silences as known
+        where known.lifted_at is null
+            and known.name is not null
+        order by known.id
+    loop
+        select given.* into wanted
+        from jsonb_to_recordset(windows) as given (
+            name text, matcher jsonb, schedule jsonb, note text, periods jsonb
+        )
+        where given.name = published.name;
+        if found then
+            continue when ('maintenance', wanted.matcher, wanted.schedule, wanted.note)
+                is not distinct from
+                (published.kind, published.matcher, published.schedule, published.note)
+                and public.pulsebase_has_silence_periods(
+                    published.id, wanted.periods, published.schedule is not null
+                );
+        elsif published.created_by <> actor then
+            continue;
+        end if;
+        perform public.lift_alert_silence(id => published.id, actor => actor);
+        lifted := lifted + 1;
+    end loop;
+    for wanted in
+        select given.*
+        from jsonb_to_recordset(windows) as given (
+            id uuid, name text, matcher jsonb, schedule jsonb, note text, periods jsonb,
+            planned_until timestamptz
+        )
+        where not exists (
+                select
+                from public.alert_silences as known
+                where known.name = given.name
+                    and known.lifted_at is null
+            )
+            -- What was long ago and is still in the file is not made again with every start.
+            and (
+                given.schedule is not null
+                or exists (
+                    select
+                    from jsonb_to_recordset(given.periods) as period (ends_at timestamptz)
+                    where coalesce(period.ends_at, 'infinity') > clock_timestamp()
+                )
+            )
+    loop
+        perform public.create_alert_silence(
+            wanted.id, wanted.matcher, 'maintenance', wanted.name, wanted.schedule, wanted.note,
+            actor, wanted.periods, wanted.planned_until
+        );
+        created := created + 1;
+    end loop;
+    return jsonb_build_object('created', created, 'lifted', lifted);
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_maintenance_windows(windows jsonb, actor text) IS 'Makes the maintenance windows that an actor publishes be these and no others, by their names.';
+
+CREATE FUNCTION public.publish_monitor_services(id uuid, digest text, services text) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    hashes constant bytea := decode(services, 'base64');
+begin
+    update public.monitors as own
+    set services = hashes,
+        services_digest = digest,
+        service_count = octet_length(hashes) / 8
+    where own.id = publish_monitor_services.id;
+    return to_jsonb(found);
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_monitor_services(id uuid, digest text, services text) IS 'Stores which services a monitor watches, as hashes of 8 bytes in base64; false without a row.';
+
+CREATE FUNCTION public.publish_monitored_services(services jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    problem record;
+    changed bigint;
+begin
+    if jsonb_typeof(services) = 'string' then
+        services := (services #>> '{}')::jsonb;
+    end if;
+    for problem in
+        select given.one ->> 'service_name' as service_name,
+            public.pulsebase_alert_policy_problem(given.one -> 'alert_policy') as sentence
+        from jsonb_array_elements(services) as given (one)
+        where jsonb_typeof(given.one -> 'alert_policy') <> 'null'
+            and public.pulsebase_alert_policy_problem(given.one -> 'alert_policy') is not null
+        limit 1
+    loop
+        raise exception '%: %', problem.service_name, problem.sentence using errcode = '22023';
+    end loop;
+    insert into public.monitored_services as known
+        (service_name, labels, depends_on, interval_seconds, alert_policy)
+    select
+        given.service_name, coalesce(nullif(given.labels, 'null'), '{}'),
+        coalesce(given.depends_on, '{}'), given.interval_seconds,
+        nullif(given.alert_policy, 'null')
+    from jsonb_to_recordset(services) as given (
+        service_name text, labels jsonb, depends_on text[], interval_seconds double precision,
+        alert_policy jsonb
+    )
+    order by given.service_name collate "C"
+    on conflict (service_name) do update
+    set labels = excluded.labels,
+        depends_on = excluded.depends_on,
+        interval_seconds = excluded.interval_seconds,
+        alert_policy = excluded.alert_policy,
+        updated_at = current_timestamp
+    where (known.labels, known.depends_on, known.interval_seconds, known.alert_policy)
+        is distinct from (
+            excluded.labels, excluded.depends_on, excluded.interval_seconds, excluded.alert_policy
+        );
+    get diagnostics changed = row_count;
+    return to_jsonb(changed);
+end
+$$;
+
+COMMENT ON FUNCTION public.publish_monitored_services(services jsonb) IS 'Stores what a configuration says of services; says how many were new or differ.';
+
+CREATE FUNCTION public.pulsebase_alert_policy_problem(policy jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+    longest constant double precision := 30 * 86400;
+    bound record;
+begin
+    if jsonb_typeof(policy) is distinct from 'object' then
+        return 'a policy is an object';
+    end if;
+    for bound in
+        select key.name
+        from jsonb_object_keys(policy) as key (name)
+        where not public.pulsebase_default_alert_policy() ? key.name
+        order by key.name
+    loop
+        return format('a policy has no key %s', left(bound.name, 100));
+    end loop;
+    for bound in
+        select switch.name
+        from (values ('enabled'), ('degraded_enabled')) as switch (name)
+        where jsonb_typeof(policy -> switch.name) not in ('boolean', 'null')
+    loop
+        return format('%s must be true or false', bound.name);
+    end loop;
+    for bound in
+        select *
+        from (values
+            ('down_open_checks', 1, 100), ('down_open_of', 1, 100),
+            ('down_open_seconds', 1e-6, longest), ('down_close_checks', 1, 100),
+            ('degraded_open_checks', 1, 100), ('degraded_open_of', 1, 100),
+            ('degraded_open_seconds', 1e-6, longest), ('degraded_close_checks', 1, 100),
+            ('locations_agree', -1, 1000), ('location_fresh_seconds', 1e-6, longest),
+            ('flapping_changes', 0, 100), ('flapping_within_seconds', 1e-6, longest)
+        ) as bounds (name, lowest, highest)
+        where policy ? bounds.name
+            and jsonb_typeof(policy -> bounds.name) <> 'null'
+            and public.pulsebase_number_within(policy -> bounds.name, bounds.lowest, bounds.highest, null)
+                is null
+    loop
+        return format('%s must be a number from %s to %s', bound.name, bound.lowest, bound.highest);
+    end loop;
+    for bound in
+        select level.name
+        from (values ('down'), ('degraded')) as level (name)
+        where public.pulsebase_number_within(policy -> (level.name || '_open_of'), 1, 100, 100)
+            < public.pulsebase_number_within(policy -> (level.name || '_open_checks'), 1, 100, 1)
+    loop
+        return format('%s_open_of must not be less than %1$s_open_checks', bound.name);
+    end loop;
+    return null;
+end
+$_$;
+
+COMMENT ON FUNCTION public.pulsebase_alert_policy_problem(policy jsonb) IS 'What is wrong with a policy, in a sentence; null when nothing is.';
+
+CREATE FUNCTION public.pulsebase_alert_reason(probe_details jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+    failed constant jsonb := probe_details -> 'failed';
+begin
+    return left(
+        coalesce(
+            probe_details #>> '{error,message}',
+            case
+                when jsonb_typeof(failed) = 'object' and failed ? 'expectation' then format(
+                    '%s: expected %s, got %s',
+                    failed ->> 'expectation', failed ->> 'expected', failed ->> 'got'
+                )
+            end,
+            probe_details ->> 'reason',
+            probe_details ->> 'message',
+            probe_details ->> 'error',
+            'no reason given'
+        ),
+        500
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_alert_reason(probe_details jsonb) IS 'Why a check was not healthy, by its details.';
+
+CREATE FUNCTION public.pulsebase_alert_rules_of(policy jsonb) RETURNS public.alert_rules
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+    longest constant double precision := 30 * 86400;
+    rules public.alert_rules;
+begin
+    -- Whatever somebody wrote into the table by hand, a check must never be refused because of it.
+    rules.opens := policy -> 'enabled' is distinct from 'false';
+    rules.watches_degraded := policy -> 'degraded_enabled' is distinct from 'false';
+    rules.down_open_checks := public.pulsebase_number_within(policy -> 'down_open_checks', 1, 100, 3);
+    rules.down_open_of := public.pulsebase_number_within(
+        policy -> 'down_open_of', rules.down_open_checks, 100, rules.down_open_checks
+    );
+    rules.down_open_seconds := public.pulsebase_number_within(
+        policy -> 'down_open_seconds', 1e-6, longest, null
+    );
+    rules.down_close_checks := public.pulsebase_number_within(policy -> 'down_close_checks', 1, 100, 2);
+    rules.degraded_open_checks := public.pulsebase_number_within(
+        policy -> 'degraded_open_checks', 1, 100, 3
+    );
+    rules.degraded_open_of := public.pulsebase_number_within(
+        policy -> 'degraded_open_of', rules.degraded_open_checks, 100, rules.degraded_open_checks
+    );
+    rules.degraded_open_seconds := public.pulsebase_number_within(
+        policy -> 'degraded_open_seconds', 1e-6, longest, null
+    );
+    rules.degraded_close_checks := public.pulsebase_number_within(
+        policy -> 'degraded_close_checks', 1, 100, 2
+    );
+    rules.locations_agree := public.pulsebase_number_within(policy -> 'locations_agree', -1, 1000, 0);
+    rules.location_fresh := make_interval(
+        secs => public.pulsebase_number_within(policy -> 'location_fresh_seconds', 1e-6, longest, 300)
+    );
+    rules.flapping_changes := public.pulsebase_number_within(policy -> 'flapping_changes', 0, 100, 6);
+    rules.flapping_within := make_interval(
+        secs => public.pulsebase_number_within(policy -> 'flapping_within_seconds', 1e-6, longest, 3600)
+    );
+    return rules;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_alert_rules_of(policy jsonb) IS 'A policy read into its rules; what is missing or out of bounds has the built-in value.';
+
+CREATE FUNCTION public.pulsebase_alert_silence_row(silence public.alert_silences, moment timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    shown public.alert_silence_periods;
+    is_ahead boolean;
+begin
+    select period.* into shown
+    from public.alert_silence_periods as period
+    where period.silence_id = silence.id
+        and (period.ends_at is null or period.ends_at > moment)
+    order by period.starts_at
+    limit 1;
+    is_ahead := found;
+    if not found then
+        select period.* into shown
+        from public.alert_silence_periods as period
+        where period.silence_id = silence.id
+        order by period.starts_at desc
+        limit 1;
+    end if;
+    return to_jsonb(silence) || jsonb_build_object(
+        'starts_at', shown.starts_at,
+        'ends_at', shown.ends_at,
+        'is_active', silence.lifted_at is null and is_ahead and shown.starts_at <= moment,
+        'is_over', silence.lifted_at is not null or not (
+            is_ahead
+            or (silence.schedule is not null
+                and coalesce(silence.planned_until < '9000-01-01', true))
+        )
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_alert_silence_row(silence public.alert_silences, moment timestamp with time zone) IS 'A silence with the period that holds now, else the next one, else the last one.';
+
+CREATE FUNCTION public.pulsebase_assert_route_hours(hours jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    perform (hours ->> 'from')::time;
+    perform (hours ->> 'until')::time;
+    perform statement_timestamp() at time zone (hours ->> 'zone');
+    if not coalesce(nullif(hours -> 'days', 'null'), '[]') <@ '[1, 2, 3, 4, 5, 6, 7]' then
+        raise exception 'days are numbers from 1 (Monday) to 7' using errcode = '22023';
+    end if;
+exception
+    when data_exception then
+        raise exception 'a route has hours that are none: %: %', hours, sqlerrm
+            using errcode = '22023';
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_assert_route_hours(hours jsonb) IS 'Raises 22023 where a route has no proper hours.';
+
+CREATE FUNCTION public.pulsebase_begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    streak constant integer :=
+        (track ->> case when counts_down_only then 'down_streak' else 'failing_streak' end)::integer;
+    streak_since constant timestamptz :=
+        (track ->> case when counts_down_only then 'down_since' else 'failing_since' end)::timestamptz;
+    failed integer;
+    failed_since timestamptz;
+begin
+    if streak = 0 then
+        return null;
+    end if;
+    if open_seconds is not null then
+        return case
+            when checked_at >= streak_since + make_interval(secs => open_seconds) then streak_since
+        end;
+    end if;
+    if open_of <= open_checks then
+        return case when streak >= open_checks then streak_since end;
+    end if;
+    select count(*), min((newest.one ->> 'at')::timestamptz)
+    into failed, failed_since
+    from jsonb_array_elements(track -> 'window') with ordinality as newest (one, position)
+    where newest.position > jsonb_array_length(track -> 'window') - open_of
+        and case
+            when counts_down_only then newest.one ->> 'status' = 'down'
+            else newest.one ->> 'status' <> 'healthy'
+        end;
+    return case
+        when failed >= open_checks then failed_since
+        -- The window remembers only what came since its policy was published.
+        when streak >= open_checks then streak_since
+    end;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) IS 'Since when a track has failed, if it has failed often or long enough to open; else null.';
+
+CREATE FUNCTION public.pulsebase_bounded_interval(seconds double precision) RETURNS interval
+    LANGUAGE plpgsql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+begin
+    return make_interval(secs => least(greatest(seconds, 0), 3153600000));
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_bounded_interval(seconds double precision) IS 'So many seconds, at most a hundred years: what somebody wrote by hand must not stop alerting.';
+
+CREATE FUNCTION public.pulsebase_check_summary(found_check public.service_health_checks) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return jsonb_build_object(
+        'id', found_check.id,
+        'checked_at', found_check.checked_at,
+        'status', found_check.status,
+        'latency_ms', found_check.latency_ms,
+        'location', left(found_check.probe_details ->> 'location', 100),
+        'reason', case
+            when found_check.status <> 'healthy'
+                then public.pulsebase_alert_reason(found_check.probe_details)
+        end
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_check_summary(found_check public.service_health_checks) IS 'What an event keeps of a check.';
+
+CREATE FUNCTION public.pulsebase_close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    update public.alert_events as event
+    set status = 'resolved',
+        resolved_at = pulsebase_close_alert_event.resolved_at,
+        details = public.pulsebase_details_with(event.details, pulsebase_close_alert_event.details)
+    where event.id = pulsebase_close_alert_event.id
+        -- Not by the index on status, under which thousands may be active.
+        and event.status is not distinct from 'active';
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) IS 'Resolves an active event, and says how.';
+
+CREATE FUNCTION public.pulsebase_count_formed_messages(rules public.alert_channels, moment timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select count(*)
+        from public.alert_messages as formed
+        where formed.channel = rules.name
+            and formed.created_at > moment - public.pulsebase_bounded_interval(rules.rate_period_seconds)
+            and formed.created_at <= moment
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_count_formed_messages(rules public.alert_channels, moment timestamp with time zone) IS 'How many messages were made for a channel in the period of its rate before a moment.';
+
+CREATE FUNCTION public.pulsebase_count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    moment constant text := to_json(checked_at) #>> '{}';
+    down_streak constant integer := case
+        when status = 'down' then coalesce((track ->> 'down_streak')::integer, 0) + 1
+        else 0
+    end;
+    failing_streak constant integer := case
+        when status <> 'healthy' then coalesce((track ->> 'failing_streak')::integer, 0) + 1
+        else 0
+    end;
+    up_streak constant integer := case
+        when status <> 'down' then coalesce((track ->> 'up_streak')::integer, 0) + 1
+        else 0
+    end;
+    healthy_streak constant integer := case
+        when status = 'healthy' then coalesce((track ->> 'healthy_streak')::integer, 0) + 1
+        else 0
+    end;
+    kept jsonb := '[]';
+begin
+    if window_length > 0 then
+        kept := coalesce(track -> 'window', '[]')
+            || jsonb_build_object('status', status, 'at', moment);
+        while jsonb_array_length(kept) > window_length loop
+            kept := kept - 0;
+        end loop;
+    end if;
+    return jsonb_build_object(
+        'verdict', coalesce(track ->> 'verdict', 'healthy'),
+        'verdict_since', track -> 'verdict_since',
+        'status', status,
+        'last_checked_at', moment,
+        'down_streak', down_streak,
+        'down_since', case when down_streak > 1 then track ->> 'down_since' else moment end,
+        'failing_streak', failing_streak,
+        'failing_since', case when failing_streak > 1 then track ->> 'failing_since' else moment end,
+        'up_streak', up_streak,
+        'up_since', case when up_streak > 1 then track ->> 'up_since' else moment end,
+        'healthy_streak', healthy_streak,
+        'healthy_since', case when healthy_streak > 1 then track ->> 'healthy_since' else moment end,
+        'window', kept
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) IS 'A track after one more check: its streaks, each with its beginning, and its window.';
+
+CREATE FUNCTION public.pulsebase_decoded_json(value jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+    -- Some clients encode JSON twice.
+    return case when jsonb_typeof(value) = 'string' then (value #>> '{}')::jsonb else value end;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_decoded_json(value jsonb) IS 'A JSON object or array that may be in a JSON text.';
+
+CREATE FUNCTION public.pulsebase_default_alert_policy() RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+    select '{
+        "enabled": true, "degraded_enabled": true,
+        "down_open_checks": 3, "down_open_of": null, "down_open_seconds": null,
+        "down_close_checks": 2,
+        "degraded_open_checks": 3, "degraded_open_of": null, "degraded_open_seconds": null,
+        "degraded_close_checks": 2,
+        "locations_agree": 0, "location_fresh_seconds": 300,
+        "flapping_changes": 6, "flapping_within_seconds": 3600
+    }'::jsonb
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_default_alert_policy() IS 'The policy of a service for which none is set.';
+
+CREATE FUNCTION public.pulsebase_delete_old_acts(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    deleted bigint;
+begin
+    with expired as materialized (
+        select old_act.id
+        from public.alert_acts as old_act
+        where old_act.acted_at < cutoff
+            -- Who has acknowledged what is still active is not forgotten.
+            and not exists (
+                select
+                from public.alert_events as event
+                where event.id = old_act.event_id
+                    and event.status = 'active'
+            )
+        order by old_act.acted_at
+        limit max_rows
+        for update skip locked
+    )
+    delete from public.alert_acts as old_act
+    using expired
+    where old_act.id = expired.id;
+    get diagnostics deleted = row_count;
+    return deleted;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_delete_old_acts(cutoff timestamp with time zone, max_rows integer) IS 'Deletes what people did before the cutoff, but for what concerns an active alert.';
+
+CREATE FUNCTION public.pulsebase_delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    deleted bigint;
+begin
+    with expired as materialized (
+        select delivery.id
+        from public.alert_deliveries as delivery
+        where delivery.created_at < cutoff
+            and (
+                delivery.cancelled_at < cutoff
+                -- Nobody delivers to a channel that is gone.
+                or (
+                    delivery.message_id is null
+                    and not exists (
+                        select
+                        from public.alert_channels as channel
+                        where channel.name = delivery.channel
+                            and (channel.is_published or channel.updated_at >= cutoff)
+                    )
+                )
+            )
+        order by delivery.created_at
+        limit max_rows
+        for update skip locked
+    )
+    delete from public.alert_deliveries as delivery
+    using expired
+    where delivery.id = expired.id;
+    get diagnostics deleted = row_count;
+    return deleted;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) IS 'Deletes what was dropped before the cutoff, or waits since then for a channel that is gone.';
+
+CREATE FUNCTION public.pulsebase_delete_old_silences(cutoff timestamp with time zone, max_rows integer) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+    deleted bigint;
+    more bigint;
+begin
+    with expired as materialized (
+        select period.silence_id, period.starts_at
+        from public.alert_silence_periods as period
+        left join public.alert_silences as silence on silence.id = period.silence_id
+        where period.ends_at < cutoff
+            or silence.lifted_at < cutoff
+        limit max_rows
+        for update of period skip locked
+    )
+    delete from public.alert_silence_periods as period
+    using expired
+    where period.silence_id = expired.silence_id
+        and period.starts_at = expired.starts_at;
+    get diagnostics deleted = row_count;
+
+    with expired as materialized (
+        select silence.id
+        from public.alert_silences as silence
+        where silence.created_at < cutoff
+            and (
+                silence.lifted_at < cutoff
+                or (silence.lifted_at is null and silence.schedule is null)
+            )
+            and not exists (
+                select
+                from public.alert_silence_periods as period
+                where period.silence_id = silence.id
+            )
+        limit max_rows
+        for update skip locked
+    )
+    delete from public.alert_silences as silence
+    using expired
+    where silence.id = expired.id;
+    get diagnostics more = row_count;
+    return deleted + more;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_delete_old_silences(cutoff timestamp with time zone, max_rows integer) IS 'Deletes periods that were over before the cutoff, and silences that were lifted or have none.';
+
+CREATE FUNCTION public.pulsebase_describe_attempts(message_id uuid, before_attempt integer DEFAULT 2147483647) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'attempt', tried.attempt,
+                    'worker', tried.worker,
+                    'started_at', tried.started_at,
+                    'finished_at', tried.finished_at,
+                    'outcome', tried.outcome,
+                    'error', tried.error
+                )
+                order by tried.attempt
+            ),
+            '[]'
+        )
+        from public.alert_message_attempts as tried
+        where tried.message_id = pulsebase_describe_attempts.message_id
+            and tried.attempt < before_attempt
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_describe_attempts(message_id uuid, before_attempt integer) IS 'The attempts at a message, the first one first.';
+
+CREATE FUNCTION public.pulsebase_describe_deliveries(message_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', delivery.id,
+                    'kind', delivery.kind,
+                    'sequence', delivery.sequence,
+                    'service_name', delivery.service_name,
+                    'labels', coalesce(known.labels, '{}'),
+                    'event_id', delivery.event_id,
+                    'incident_id', delivery.incident_id,
+                    -- An event can be tidied away before its last message is sent.
+                    'alert_type', coalesce(event.alert_type, 'service_down'),
+                    'event_status', coalesce(event.status, 'resolved'),
+                    'event_created_at', coalesce(event.created_at, delivery.created_at),
+                    'resolved_at', event.resolved_at,
+                    'details', event.details,
+                    'held_by', delivery.held_by,
+                    'held_since', delivery.held_since,
+                    'released_at', delivery.released_at,
+                    'created_at', delivery.created_at,
+                    'service_status', state.status,
+                    'flapping_since', state.flapping_since
+                )
+                order by delivery.created_at, delivery.id
+            ),
+            '[]'
+        )
+        from public.alert_deliveries as delivery
+        left join public.alert_events as event on event.id = delivery.event_id
+        left join public.monitored_services as known
+            on known.service_name = delivery.service_name
+        left join public.service_states as state on state.service_name = delivery.service_name
+        where delivery.message_id = pulsebase_describe_deliveries.message_id
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_describe_deliveries(message_id uuid) IS 'What a message tells, in order, each with its alert event and how its service is now.';
+
+CREATE FUNCTION public.pulsebase_describe_leased_messages(message_ids uuid[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', message.id,
+                    'channel', message.channel,
+                    'attempt', message.attempts,
+                    'attempts_before', public.pulsebase_describe_attempts(message.id, message.attempts),
+                    'created_at', message.created_at,
+                    'give_up_at', message.give_up_at,
+                    'leased_until', message.leased_until,
+                    'deliveries', public.pulsebase_describe_deliveries(message.id)
+                )
+                order by message.created_at, message.id
+            ),
+            '[]'
+        )
+        from public.alert_messages as message
+        where message.id = any (message_ids)
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_describe_leased_messages(message_ids uuid[]) IS 'Messages with everything that whoever sends them needs to know.';
+
+CREATE FUNCTION public.pulsebase_details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    began constant timestamptz := coalesce(
+        least(
+            public.pulsebase_instant_of(event.details ->> 'started_at'),
+            public.pulsebase_instant_of(first_failed ->> 'checked_at')
+        ),
+        event.created_at
+    );
+    extended jsonb;
+begin
+    if jsonb_typeof(coalesce(event.details, '{}')) <> 'object' then
+        return event.details;
+    end if;
+    extended := coalesce(event.details, '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'last_failed', last_failed,
+        'resolved_by', 'person',
+        'actor', coalesce(actor, current_user),
+        'note', left(note, 500),
+        'downtime_seconds', case
+            when isfinite(began) and isfinite(resolved_at)
+                then greatest(0, extract(epoch from resolved_at - began))
+        end
+    ));
+    -- What somebody made by hand may have filled its room.
+    return case when octet_length(extended::text) <= 65536 then extended else event.details end;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) IS 'The details of an event that somebody resolves by hand.';
+
+CREATE FUNCTION public.pulsebase_details_with(details jsonb, more jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+    own constant jsonb := case when jsonb_typeof(details) = 'object' then details else '{}' end;
+begin
+    -- An event that was made by hand may be full up to its bound.
+    return case
+        when octet_length((own || more)::text) <= 65536 then own || more
+        else more
+    end;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_details_with(details jsonb, more jsonb) IS 'The details of an event with more in them, within the bound of 64 KiB.';
+
+CREATE FUNCTION public.pulsebase_drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) RETURNS TABLE(told_channel text, told_event_id uuid)
+    LANGUAGE plpgsql ROWS 4
+    SET search_path TO ''
+    AS $$
+begin
+    -- One statement, and so one look: by the next one a parent could have recovered, and an opening
+    -- would be neither dropped nor resolved.
+    return query
+    with openings as materialized (
+        select opening.*
+        from public.pulsebase_find_alert_openings(pulsebase_drop_untold_deliveries.incident_id, moment) as opening
+    ),
+    dropped as (
+        update public.alert_deliveries as delivery
+        set cancelled_at = moment,
+            cancelled_because = because
+        where delivery.incident_id = pulsebase_drop_untold_deliveries.incident_id
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
+            and (
+                delivery.kind = 'reminder'
+                or delivery.id in (
+                    select opening.delivery_id
+                    from openings as opening
+                    where not opening.is_told
+                )
+            )
+    )
+    select latest.told_channel, latest.opened_event_id
+    from (
+        select distinct on (opening.told_channel) opening.told_channel, opening.opened_event_id
+        from openings as opening
+        where opening.is_told
+        order by opening.told_channel, opening.queued_at desc
+    ) as latest
+    -- Counted, not `not exists`, which would be planned as a join with all that was ever resolved.
+    where (
+        select count(*)
+        from public.alert_deliveries as resolving
+        where resolving.event_id = latest.opened_event_id
+            and resolving.channel = latest.told_channel
+            and resolving.kind = 'resolved'
+    ) = 0;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) IS 'Drops what nobody will be told of an incident any more; returns the channels that were told and do not know its end, with the event that they know.';
+
+CREATE FUNCTION public.pulsebase_end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) RETURNS public.service_states
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    if state.flapping_since is null
+        or (rules.flapping_changes > 0 and checked_at < state.changed_at[1] + rules.flapping_within)
+    then
+        return state;
+    end if;
+    perform public.queue_alert_messages(
+        'flapping_ended', state.service_name,
+        coalesce(state.incident_id, state.flapping_incident_id),
+        coalesce(state.event_id, state.flapping_event_id),
+        state.flapping_event_id
+    );
+    state.flapping_since := null;
+    state.flapping_incident_id := null;
+    state.flapping_event_id := null;
+    return state;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) IS 'The state after a check, by which the service may have kept still for long enough.';
+
+CREATE FUNCTION public.pulsebase_evaluate_service(service_name text, new_ids jsonb DEFAULT NULL::jsonb) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    state public.service_states;
+    newest public.service_health_checks;
+    policy jsonb;
+    rules public.alert_rules;
+    after_at timestamptz;
+    after_id uuid;
+    evaluated bigint := 0;
+    -- What is older is only stored: no duration can be taken from the first moments there are.
+    earliest constant timestamptz := '4713-01-01 00:00:00+00 BC';
+    latest constant timestamptz := clock_timestamp() + interval '5 minutes';
+begin
+    state := public.pulsebase_lock_service_state(service_name);
+    if state.is_steady then
+        state := public.pulsebase_state_after_quiet(state, new_ids);
+    end if;
+    after_at := state.last_checked_at;
+    after_id := state.last_check_id;
+    for newest in
+        select known.*
+        from public.service_health_checks as known
+        where known.service_name = pulsebase_evaluate_service.service_name
+            and known.checked_at >= after_at
+            and (
+                (known.checked_at, known.id) > (after_at, after_id)
+                -- Checks of one transaction bear one time, and their ids any order.
+                or (new_ids ? known.id::text and not known.id = any (state.evaluated_ids))
+            )
+            and known.checked_at between earliest and latest
+        order by known.checked_at, known.id
+    loop
+        if evaluated = 0 then
+            policy := public.alert_policy_of(service_name);
+            rules := public.pulsebase_alert_rules_of(policy);
+            if state.is_steady then
+                state.tracks := public.pulsebase_quiet_tracks(newest, new_ids, rules.location_fresh);
+            end if;
+        end if;
+        state := public.pulsebase_step_service(state, newest, rules, policy);
+        evaluated := evaluated + 1;
+    end loop;
+    if evaluated > 0 then
+        perform public.pulsebase_keep_service_state(state);
+    end if;
+    return evaluated;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_evaluate_service(service_name text, new_ids jsonb) IS 'Evaluates the stored checks of a service that nobody has evaluated yet; how many they were.';
+
+CREATE FUNCTION public.pulsebase_find_acknowledgement(event_id uuid) RETURNS public.alert_acts
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+    newest public.alert_acts;
+begin
+    select known.* into newest
+    from public.alert_acts as known
+    where known.event_id = pulsebase_find_acknowledgement.event_id
+        and known.act in ('acknowledge', 'unacknowledge')
+    order by known.acted_at desc, known.id desc
+    limit 1;
+    if newest.act = 'acknowledge'
+        and (newest.until is null or newest.until > clock_timestamp()) then
+        return newest;
+    end if;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_find_acknowledgement(event_id uuid) IS 'The acknowledgement of an event that holds now, or null.';
+
+CREATE FUNCTION public.pulsebase_find_alert_openings(incident_id uuid, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, opened_event_id uuid, told_channel text, opening_kind text, queued_at timestamp with time zone, is_told boolean)
+    LANGUAGE plpgsql STABLE ROWS 4
+    SET search_path TO ''
+    AS $$
+declare
+    -- `num_nulls`, here and below, since the planner must not take the index of all that waits for
+    -- the few of an incident: in a storm it is full of what has just been sent.
+    waiting constant uuid[] := array(
+        select delivery.id
+        from public.alert_deliveries as delivery
+        where delivery.incident_id = pulsebase_find_alert_openings.incident_id
+            and num_nulls(delivery.message_id, delivery.cancelled_at) = 2
+            and delivery.due_at <= moment
+    );
+begin
+    return query
+    select
+        delivery.id, delivery.event_id, delivery.channel, delivery.kind, delivery.created_at,
+        delivery.message_id is not null
+            -- It is an end as well, and goes to whoever was told of the beginning.
+            or delivery.kind = 'flapping_ended'
+            or (
+                delivery.id = any (waiting)
+                and held.hold_reason is null
+                -- What was held until now, and is over before it is looked at again, bothers nobody.
+                and (delivery.held_by is null or delivery.released_at is not null)
+                and coalesce(channel.is_published, false)
+            )
+            -- Whatever began to hold it since then.
+            or exists (
+                select
+                from public.alert_deliveries as ended
+                where ended.incident_id = delivery.incident_id
+                    and ended.channel = delivery.channel
+                    and ended.cancelled_at is null
+                    and ended.created_at > delivery.created_at
+                    and (
+                        (ended.kind = 'resolved' and ended.event_id = delivery.event_id)
+                        or (ended.kind = 'flapping_ended' and delivery.kind = 'flapping_started')
+                    )
+            )
+    from public.alert_deliveries as delivery
+    left join public.alert_channels as channel on channel.name = delivery.channel
+    left join public.pulsebase_find_hold_reasons(waiting, moment) as held on held.delivery_id = delivery.id
+    where delivery.incident_id = pulsebase_find_alert_openings.incident_id
+        and delivery.kind in ('opened', 'flapping_started', 'flapping_ended')
+        and delivery.cancelled_at is null;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_find_alert_openings(incident_id uuid, moment timestamp with time zone) IS 'The openings of an incident on every channel, and whether each is told.';
+
+CREATE FUNCTION public.pulsebase_find_due_deliveries(channel text, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, can_be_held boolean, is_marked_held boolean, ready_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+    return query
+    with due as materialized (
+        select
+            waiting.id, waiting.kind, waiting.service_name, waiting.created_at,
+            waiting.held_by is not null and waiting.released_at is null as is_marked_held,
+            greatest(waiting.due_at, waiting.released_at) as ready_at,
+            event.status is not distinct from 'active' as is_active
+        from public.alert_deliveries as waiting
+        left join public.alert_events as event on event.id = waiting.event_id
+        where waiting.channel = pulsebase_find_due_deliveries.channel
+            and waiting.message_id is null
+            and waiting.cancelled_at is null
+            and waiting.due_at <= moment
+    ),
+    ended as materialized (
+        select due.service_name, max(due.created_at) as ended_at
+        from due
+        where due.kind in ('resolved', 'flapping_ended')
+        group by due.service_name
+    )
+    select
+        due.id,
+        case due.kind
+            when 'reminder' then nullif(due.is_active, false)
+            -- What still waits of an alert that is over was as good as told when it ended, and its
+            -- end is owed as well, or what took its place.
+            when 'opened' then due.is_active
+            -- Of a service that flaps alerts come and go while nobody is told of any.
+            when 'flapping_started' then
+                (ended.ended_at > due.created_at) is not true
+            else false
+        end,
+        due.is_marked_held, due.ready_at
+    from due
+    left join ended on ended.service_name = due.service_name;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_find_due_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed by now, and whether a reason may hold it back; null where it is pointless.';
+
+CREATE FUNCTION public.pulsebase_find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text DEFAULT NULL::text) RETURNS TABLE(delivery_id uuid, hold_reason text)
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET jit TO 'off'
     AS $$
 begin
-    -- What matches_service says of one service, for thousands of services and hundreds of silences.
+    if cardinality(delivery_ids) = 0 then
+        return;
+    end if;
+    -- Mostly there is nothing that could hold any of them, which is much sooner told than what does.
+    if coalesce(as_kind, '') <> 'reminder'
+        and not exists (select from public.alert_silences as silence where silence.lifted_at is null)
+        and not exists (
+            select
+            from unnest(delivery_ids) as given (id)
+            join public.alert_deliveries as delivery on delivery.id = given.id
+            where delivery.is_escalation
+                or delivery.kind = 'reminder'
+                or exists (
+                    select
+                    from public.monitored_services as known
+                    where known.service_name = delivery.service_name
+                        and known.depends_on <> '{}'
+                )
+        )
+    then
+        return query
+        select given.id, null::text
+        from unnest(delivery_ids) as given (id);
+        return;
+    end if;
+    return query
+    with recursive waiting as materialized (
+        select
+            delivery.id, delivery.service_name, delivery.event_id, delivery.is_escalation,
+            coalesce(as_kind, delivery.kind) as kind
+        from unnest(delivery_ids) as given (id)
+        join public.alert_deliveries as delivery on delivery.id = given.id
+        where coalesce(as_kind, delivery.kind) in ('opened', 'flapping_started', 'reminder')
+    ),
+    services as materialized (
+        select named.name, known.labels, known.depends_on
+        from (select distinct waiting.service_name::text as name from waiting) as named
+        left join public.monitored_services as known on known.service_name = named.name
+    ),
+    muted as materialized (
+        select found.muted_service as name, found.is_maintenance
+        from public.pulsebase_find_muted_services(
+            array(select services.name from services), moment
+        ) as found
+    ),
+    lineage (name, ancestor) as (
+        select services.name, parent.name
+        from services
+        cross join unnest(services.depends_on) as parent (name)
+        union
+        select lineage.name, parent.name
+        from lineage
+        join public.monitored_services as known on known.service_name = lineage.ancestor
+        cross join unnest(known.depends_on) as parent (name)
+    ),
+    -- Materialized, or each ancestor is looked at once for each of its descendants.
+    ancestors as materialized (
+        select distinct lineage.ancestor
+        from lineage
+    ),
+    troubled as materialized (
+        select ancestors.ancestor
+        from ancestors
+        where public.pulsebase_is_service_in_trouble(ancestors.ancestor)
+    ),
+    above (troubled, name) as (
+        select troubled.ancestor, parent.name
+        from troubled
+        join public.monitored_services as known on known.service_name = troubled.ancestor
+        cross join unnest(known.depends_on) as parent (name)
+        union
+        select above.troubled, parent.name
+        from above
+        join public.monitored_services as known on known.service_name = above.name
+        cross join unnest(known.depends_on) as parent (name)
+    ),
+    orphaned as materialized (
+        select distinct lineage.name
+        from lineage
+        join troubled on troubled.ancestor = lineage.ancestor
+        where lineage.ancestor <> lineage.name
+            -- Two that depend on each other would wait for each other until both are well.
+            and not exists (
+                select
+                from above
+                where above.troubled = lineage.ancestor
+                    and above.name = lineage.name
+            )
+    )
+    select
+        waiting.id,
+        case
+            when muted.is_maintenance then 'maintenance'
+            when muted.name is not null then 'silence'
+            when waiting.kind <> 'reminder' and orphaned.name is not null then 'parent'
+            when (waiting.kind = 'reminder' or waiting.is_escalation)
+                and public.pulsebase_is_event_acknowledged(waiting.event_id, moment) then 'acknowledged'
+        end
+    from waiting
+    left join muted on muted.name = waiting.service_name
+    left join orphaned on orphaned.name = waiting.service_name;
+end
+$$;
+
+COMMENT ON FUNCTION public.pulsebase_find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) IS 'Why each of these deliveries would have to wait now; without a reason, or a row, it may go.';
+
+CREATE FUNCTION public.pulsebase_find_muted_services(service_names text[], moment timestamp with time zone) RETURNS TABLE(muted_service text, is_maintenance boolean)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET jit TO 'off'
+    AS $$
+begin
+    -- What pulsebase_matches_service says of one service, for thousands of services and hundreds of silences.
     return query
     with holding as materialized (
         select
@@ -2598,7 +3027,7 @@ begin
         select
             alike.labels as wanted_by, wanted.label, wanted.pattern,
             strpos(wanted.pattern, '*') > 0 as is_wild,
-            public.like_pattern_of(wanted.pattern) as like_pattern,
+            public.pulsebase_like_pattern_of(wanted.pattern) as like_pattern,
             count(*) over (partition by alike.labels) as label_count
         from (select distinct holding.labels from holding) as alike
         cross join jsonb_each_text(alike.labels) as wanted (label, pattern)
@@ -2629,7 +3058,7 @@ begin
     wanted_names as materialized (
         select
             holding.id, wanted.pattern, strpos(wanted.pattern, '*') > 0 as is_wild,
-            public.like_pattern_of(wanted.pattern) as like_pattern
+            public.pulsebase_like_pattern_of(wanted.pattern) as like_pattern
         from holding
         cross join jsonb_array_elements_text(holding.names) as wanted (pattern)
     ),
@@ -2681,9 +3110,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) IS 'Which of these services a silence holds, or a maintenance window.';
+COMMENT ON FUNCTION public.pulsebase_find_muted_services(service_names text[], moment timestamp with time zone) IS 'Which of these services a silence holds, or a maintenance window.';
 
-CREATE FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_find_next_due(channels text[], moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -2706,13 +3135,13 @@ begin
                 and waiting.due_at > moment
             union all
             select greatest(
-                public.window_end_of(known.rules, ready.oldest),
-                public.rate_end_of(known.rules, moment)
+                public.pulsebase_window_end_of(known.rules, ready.oldest),
+                public.pulsebase_rate_end_of(known.rules, moment)
             )
             from known
             cross join lateral (
                 select min(each.ready_at) as oldest
-                from public.find_ready_deliveries(known.name, moment) as each
+                from public.pulsebase_find_ready_deliveries(known.name, moment) as each
             ) as ready
             where ready.oldest is not null
             union all
@@ -2720,11 +3149,11 @@ begin
                 when message.status = 'sending' then message.leased_until
                 else message.next_attempt_at
             end
-            from public.find_unfinished_messages(channels) as unfinished
+            from public.pulsebase_find_unfinished_messages(channels) as unfinished
             join public.alert_messages as message on message.id = unfinished.message_id
             where not unfinished.has_to_wait
             union all
-            select reminded.finished_at + public.bounded_interval(known.remind_every_seconds)
+            select reminded.finished_at + public.pulsebase_bounded_interval(known.remind_every_seconds)
             from known
             cross join lateral (
                 select min(sent.finished_at) as finished_at
@@ -2733,7 +3162,7 @@ begin
                     and sent.awaits_reminders
                     -- Those from before wait for something that has no time.
                     and sent.finished_at
-                        > moment - public.bounded_interval(known.remind_every_seconds)
+                        > moment - public.pulsebase_bounded_interval(known.remind_every_seconds)
             ) as reminded
             where known.is_published
         ) as times
@@ -2741,25 +3170,25 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) IS 'When it is next worth claiming messages for these channels; null when nothing is in sight.';
+COMMENT ON FUNCTION public.pulsebase_find_next_due(channels text[], moment timestamp with time zone) IS 'When it is next worth claiming messages for these channels; null when nothing is in sight.';
 
-CREATE FUNCTION public.find_ready_deliveries(channel text, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, ready_at timestamp with time zone)
+CREATE FUNCTION public.pulsebase_find_ready_deliveries(channel text, moment timestamp with time zone) RETURNS TABLE(delivery_id uuid, ready_at timestamp with time zone)
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
 begin
     return query
     select due.delivery_id, due.ready_at
-    from public.find_due_deliveries(channel, moment) as due
-    join public.alert_channels as known on known.name = find_ready_deliveries.channel
+    from public.pulsebase_find_due_deliveries(channel, moment) as due
+    join public.alert_channels as known on known.name = pulsebase_find_ready_deliveries.channel
     where not due.can_be_held
         or (due.can_be_held and known.is_published and not due.is_marked_held);
 end
 $$;
 
-COMMENT ON FUNCTION public.find_ready_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed and nothing holds back, each with the moment since when.';
+COMMENT ON FUNCTION public.pulsebase_find_ready_deliveries(channel text, moment timestamp with time zone) IS 'What a channel is owed and nothing holds back, each with the moment since when.';
 
-CREATE FUNCTION public.find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) RETURNS TABLE(routed_channel text, delay_seconds double precision)
+CREATE FUNCTION public.pulsebase_find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) RETURNS TABLE(routed_channel text, delay_seconds double precision)
     LANGUAGE plpgsql STABLE ROWS 4
     SET search_path TO ''
     AS $$
@@ -2767,7 +3196,7 @@ declare
     labels constant jsonb := (
         select known.labels
         from public.monitored_services as known
-        where known.service_name = find_routed_channels.service_name
+        where known.service_name = pulsebase_find_routed_channels.service_name
     );
 begin
     return query
@@ -2775,8 +3204,8 @@ begin
         select route.channels, route.after_seconds
         from public.alert_routes as route
         where (route.alert_types is null or alert_type = any (route.alert_types))
-            and public.matches_service(route.matcher, service_name, labels)
-            and public.hours_include(route.hours, moment)
+            and public.pulsebase_matches_service(route.matcher, service_name, labels)
+            and public.pulsebase_hours_include(route.hours, moment)
     )
     select channel.name, coalesce(nearest.after_seconds, 0)
     from public.alert_channels as channel
@@ -2797,35 +3226,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) IS 'The channels that are to be told of an alert, each with its delay; one that no route names is told everything.';
+COMMENT ON FUNCTION public.pulsebase_find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) IS 'The channels that are to be told of an alert, each with its delay; one that no route names is told everything.';
 
-CREATE FUNCTION public.find_service_states(service_name text DEFAULT NULL::text, after_service_name text DEFAULT NULL::text, max_rows integer DEFAULT 1000) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-begin
-    return (
-        select coalesce(jsonb_agg(to_jsonb(page) order by page.service_name), '[]')
-        from (
-            select
-                known.service_name, known.status, known.since, known.is_steady,
-                known.last_checked_at, known.tracks, known.incident_id, known.event_id,
-                known.first_failed, known.last_failed, known.changed_at, known.flapping_since,
-                known.updated_at
-            from public.service_states as known
-            where (find_service_states.service_name is null
-                    or known.service_name = find_service_states.service_name)
-                and (after_service_name is null or known.service_name > after_service_name)
-            order by known.service_name
-            limit max_rows
-        ) as page
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.find_service_states(service_name text, after_service_name text, max_rows integer) IS 'What has been decided of services, by name; the next page comes after the last row''s name.';
-
-CREATE FUNCTION public.find_unfinished_messages(channels text[]) RETURNS TABLE(message_id uuid, has_to_wait boolean)
+CREATE FUNCTION public.pulsebase_find_unfinished_messages(channels text[]) RETURNS TABLE(message_id uuid, has_to_wait boolean)
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -2857,92 +3260,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.find_unfinished_messages(channels text[]) IS 'The messages that are not finished; one waits for an earlier one of its channel that is about the same service, or if either is a digest.';
+COMMENT ON FUNCTION public.pulsebase_find_unfinished_messages(channels text[]) IS 'The messages that are not finished; one waits for an earlier one of its channel that is about the same service, or if either is a digest.';
 
-CREATE FUNCTION public.find_waiting_deliveries(channel text DEFAULT NULL::text, service_name text DEFAULT NULL::text, after_created_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, after_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid, max_rows integer DEFAULT 1000) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    AS $$
-declare
-    page constant uuid[] := array(
-        select waiting.id
-        from public.alert_deliveries as waiting
-        where waiting.message_id is null
-            and waiting.cancelled_at is null
-            and (find_waiting_deliveries.channel is null
-                or waiting.channel = find_waiting_deliveries.channel)
-            and (find_waiting_deliveries.service_name is null
-                or waiting.service_name = find_waiting_deliveries.service_name)
-            and (waiting.created_at, waiting.id) > (after_created_at, after_id)
-        order by waiting.created_at, waiting.id
-        limit max_rows
-    );
-begin
-    return (
-        select coalesce(
-            jsonb_agg(
-                to_jsonb(waiting) || jsonb_build_object(
-                    'alert_type', coalesce(event.alert_type, 'service_down'),
-                    'hold_reason', case
-                        when event.status = 'active' or waiting.kind = 'flapping_started'
-                            then held.hold_reason
-                    end
-                )
-                order by waiting.created_at, waiting.id
-            ),
-            '[]'
-        )
-        from unnest(page) as paged (id)
-        join public.alert_deliveries as waiting on waiting.id = paged.id
-        left join public.alert_events as event on event.id = waiting.event_id
-        left join public.find_hold_reasons(page, statement_timestamp()) as held
-            on held.delivery_id = waiting.id
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.find_waiting_deliveries(channel text, service_name text, after_created_at timestamp with time zone, after_id uuid, max_rows integer) IS 'What is owed and in no message yet, oldest first, with what holds it now; the next page comes after the last row''s (created_at, id).';
-
-CREATE FUNCTION public.finish_alert_message(id uuid, attempt integer, outcome text, error text DEFAULT NULL::text, retry_after_seconds double precision DEFAULT NULL::double precision) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    moment constant timestamptz := clock_timestamp();
-    message public.alert_messages;
-    is_late boolean;
-begin
-    if outcome is null or outcome not in ('delivered', 'failed', 'refused') then
-        raise exception 'there is no outcome %', outcome using errcode = '22023';
-    end if;
-    select sent.* into message
-    from public.alert_messages as sent
-    where sent.id = finish_alert_message.id
-    for no key update;
-    if not found then
-        return null;
-    end if;
-    update public.alert_message_attempts as tried
-    set finished_at = moment,
-        outcome = finish_alert_message.outcome,
-        error = left(finish_alert_message.error, 2000)
-    where tried.message_id = finish_alert_message.id
-        and tried.attempt = finish_alert_message.attempt
-        and tried.finished_at is null;
-    is_late := not found or message.status <> 'sending' or message.attempts <> attempt;
-    if message.status in ('delivered', 'dead') or (is_late and outcome <> 'delivered') then
-        return to_jsonb(message);
-    end if;
-    return public.settle_alert_message(
-        message, outcome, left(error, 2000), retry_after_seconds, moment
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.finish_alert_message(id uuid, attempt integer, outcome text, error text, retry_after_seconds double precision) IS 'Takes the report of an attempt, and says what becomes of the message; a report that comes too late is kept, and counts if the message arrived.';
-
-CREATE FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_forget_trouble(service_name text, moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -2974,13 +3294,13 @@ begin
         first_failed = null,
         last_failed = null,
         updated_at = clock_timestamp()
-    where state.service_name = forget_trouble.service_name;
+    where state.service_name = pulsebase_forget_trouble.service_name;
 end
 $$;
 
-COMMENT ON FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) IS 'Makes the state of a service healthy, as if it had been looked at for the first time.';
+COMMENT ON FUNCTION public.pulsebase_forget_trouble(service_name text, moment timestamp with time zone) IS 'Makes the state of a service healthy, as if it had been looked at for the first time.';
 
-CREATE FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) RETURNS void
+CREATE FUNCTION public.pulsebase_form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3001,23 +3321,23 @@ begin
     select known.* into rules
     from public.alert_channels as known
     where known.name = channel;
-    if oldest is null or moment < public.window_end_of(rules, oldest) then
+    if oldest is null or moment < public.pulsebase_window_end_of(rules, oldest) then
         return;
     end if;
-    most_messages := rules.rate_limit - public.count_formed_messages(rules, moment);
+    most_messages := rules.rate_limit - public.pulsebase_count_formed_messages(rules, moment);
     if most_messages <= 0 then
         return;
     end if;
     -- What had to wait for the rate goes together.
     is_digest := rules.group_window_seconds > 0
-        or public.count_formed_messages(rules, oldest) >= rules.rate_limit;
+        or public.pulsebase_count_formed_messages(rules, oldest) >= rules.rate_limit;
     -- Messages stay in the order in which they were made, also when the clock was set back.
     begins_at := greatest(
         moment,
         (
             select max(unfinished.created_at) + interval '1 microsecond'
             from public.alert_messages as unfinished
-            where unfinished.channel = form_alert_messages.channel
+            where unfinished.channel = pulsebase_form_alert_messages.channel
                 and unfinished.status in ('pending', 'sending')
         )
     );
@@ -3093,7 +3413,7 @@ begin
         select
             composed.message_id, channel, composed.service_name, composed.delivery_count,
             begins_at + (composed.position - 1) * interval '1 microsecond', moment,
-            moment + public.bounded_interval(rules.give_up_after_seconds)
+            moment + public.pulsebase_bounded_interval(rules.give_up_after_seconds)
         from composed
     )
     update public.alert_deliveries as waiting
@@ -3104,9 +3424,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) IS 'Makes messages of what a channel is owed, by its window and its rate.';
+COMMENT ON FUNCTION public.pulsebase_form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) IS 'Makes messages of what a channel is owed, by its window and its rate.';
 
-CREATE FUNCTION public.free_silence_name(name text, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_free_silence_name(name text, moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3122,15 +3442,15 @@ begin
         ),
         moment
     )
-    where silence.name = free_silence_name.name
+    where silence.name = pulsebase_free_silence_name.name
         and silence.lifted_at is null
-        and (public.alert_silence_row(silence, moment) -> 'is_over')::boolean;
+        and (public.pulsebase_alert_silence_row(silence, moment) -> 'is_over')::boolean;
 end
 $$;
 
-COMMENT ON FUNCTION public.free_silence_name(name text, moment timestamp with time zone) IS 'Takes a silence that is over as lifted, so that another one may have its name.';
+COMMENT ON FUNCTION public.pulsebase_free_silence_name(name text, moment timestamp with time zone) IS 'Takes a silence that is over as lifted, so that another one may have its name.';
 
-CREATE FUNCTION public.give_up_alert_messages(moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_give_up_alert_messages(moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3162,9 +3482,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.give_up_alert_messages(moment timestamp with time zone) IS 'Puts messages aside whose time is over.';
+COMMENT ON FUNCTION public.pulsebase_give_up_alert_messages(moment timestamp with time zone) IS 'Puts messages aside whose time is over.';
 
-CREATE FUNCTION public.has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) RETURNS boolean
+CREATE FUNCTION public.pulsebase_has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3177,7 +3497,7 @@ begin
         where not exists (
             select
             from public.alert_silence_periods as period
-            where period.silence_id = has_silence_periods.silence_id
+            where period.silence_id = pulsebase_has_silence_periods.silence_id
                 and (
                     period.starts_at = given.starts_at
                     -- From now on, until something: not an hour from now once more.
@@ -3192,9 +3512,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) IS 'Whether a silence holds at these times, or by its schedule.';
+COMMENT ON FUNCTION public.pulsebase_has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) IS 'Whether a silence holds at these times, or by its schedule.';
 
-CREATE FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) RETURNS uuid[]
+CREATE FUNCTION public.pulsebase_hold_alert_deliveries(channel text, moment timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3211,12 +3531,12 @@ begin
         coalesce(array_agg(found.delivery_id) filter (where found.can_be_held), '{}'),
         coalesce(array_agg(found.delivery_id) filter (where not found.can_be_held), '{}')
     into due, judged, unstoppable
-    from public.find_due_deliveries(channel, moment) as found;
+    from public.pulsebase_find_due_deliveries(channel, moment) as found;
     select
         coalesce(array_agg(holding.delivery_id), '{}'),
         coalesce(array_agg(holding.hold_reason), '{}')
     into held, reasons
-    from public.find_hold_reasons(judged, moment) as holding
+    from public.pulsebase_find_hold_reasons(judged, moment) as holding
     where holding.hold_reason is not null;
 
     with changed as materialized (
@@ -3246,7 +3566,7 @@ begin
     with pointless as materialized (
         select waiting.id
         from public.alert_deliveries as waiting
-        where waiting.channel = hold_alert_deliveries.channel
+        where waiting.channel = pulsebase_hold_alert_deliveries.channel
             and waiting.message_id is null
             and waiting.cancelled_at is null
             and waiting.kind = 'reminder'
@@ -3279,9 +3599,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) IS 'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds: these.';
+COMMENT ON FUNCTION public.pulsebase_hold_alert_deliveries(channel text, moment timestamp with time zone) IS 'Brings up to date what holds the deliveries of a channel, and lets go what nothing holds: these.';
 
-CREATE FUNCTION public.hours_include(hours jsonb, moment timestamp with time zone) RETURNS boolean
+CREATE FUNCTION public.pulsebase_hours_include(hours jsonb, moment timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3313,9 +3633,9 @@ exception
 end
 $$;
 
-COMMENT ON FUNCTION public.hours_include(hours jsonb, moment timestamp with time zone) IS 'Whether a moment lies within hours of the day, on their days, by the clock of their zone.';
+COMMENT ON FUNCTION public.pulsebase_hours_include(hours jsonb, moment timestamp with time zone) IS 'Whether a moment lies within hours of the day, on their days, by the clock of their zone.';
 
-CREATE FUNCTION public.instant_of(text_of_it text) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_instant_of(text_of_it text) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3327,9 +3647,9 @@ exception
 end
 $$;
 
-COMMENT ON FUNCTION public.instant_of(text_of_it text) IS 'The time that a text says, or null where it says none.';
+COMMENT ON FUNCTION public.pulsebase_instant_of(text_of_it text) IS 'The time that a text says, or null where it says none.';
 
-CREATE FUNCTION public.is_event_acknowledged(event_id uuid, moment timestamp with time zone) RETURNS boolean
+CREATE FUNCTION public.pulsebase_is_event_acknowledged(event_id uuid, moment timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3339,7 +3659,7 @@ begin
             select
                 newest.act = 'acknowledge' and (newest.until is null or newest.until > moment)
             from public.alert_acts as newest
-            where newest.event_id = is_event_acknowledged.event_id
+            where newest.event_id = pulsebase_is_event_acknowledged.event_id
                 and newest.act in ('acknowledge', 'unacknowledge')
             order by newest.acted_at desc, newest.id desc
             limit 1
@@ -3349,9 +3669,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.is_event_acknowledged(event_id uuid, moment timestamp with time zone) IS 'Whether somebody has acknowledged an alert event, and that still holds.';
+COMMENT ON FUNCTION public.pulsebase_is_event_acknowledged(event_id uuid, moment timestamp with time zone) IS 'Whether somebody has acknowledged an alert event, and that still holds.';
 
-CREATE FUNCTION public.is_service_in_trouble(service_name text) RETURNS boolean
+CREATE FUNCTION public.pulsebase_is_service_in_trouble(service_name text) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3362,7 +3682,7 @@ declare
 begin
     select known.* into state
     from public.service_states as known
-    where known.service_name = is_service_in_trouble.service_name;
+    where known.service_name = pulsebase_is_service_in_trouble.service_name;
     if state.status <> 'healthy' then
         return true;
     elsif not exists (
@@ -3381,16 +3701,16 @@ begin
         where one.track ->> 'failing_streak' <> '0'
             and coalesce(one.track ->> 'verdict', 'healthy') = 'healthy'
             and (one.track ->> 'last_checked_at')::timestamptz
-                >= state.last_checked_at - make_interval(secs => public.number_within(
+                >= state.last_checked_at - make_interval(secs => public.pulsebase_number_within(
                     policy -> 'location_fresh_seconds', 1e-6, 2592000, 300
                 ))
     );
 end
 $$;
 
-COMMENT ON FUNCTION public.is_service_in_trouble(service_name text) IS 'Whether a service is not well, or has begun to fail and nothing is decided yet.';
+COMMENT ON FUNCTION public.pulsebase_is_service_in_trouble(service_name text) IS 'Whether a service is not well, or has begun to fail and nothing is decided yet.';
 
-CREATE FUNCTION public.is_steady_state(state public.service_states) RETURNS boolean
+CREATE FUNCTION public.pulsebase_is_steady_state(state public.service_states) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3416,14 +3736,14 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.is_steady_state(state public.service_states) IS 'Whether there is nothing to remember of a service but that it is well.';
+COMMENT ON FUNCTION public.pulsebase_is_steady_state(state public.service_states) IS 'Whether there is nothing to remember of a service but that it is well.';
 
-CREATE FUNCTION public.keep_service_state(state public.service_states) RETURNS void
+CREATE FUNCTION public.pulsebase_keep_service_state(state public.service_states) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
 declare
-    steady constant boolean := public.is_steady_state(state);
+    steady constant boolean := public.pulsebase_is_steady_state(state);
 begin
     update public.service_states as known
     set status = state.status,
@@ -3446,9 +3766,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.keep_service_state(state public.service_states) IS 'Stores the state of a service.';
+COMMENT ON FUNCTION public.pulsebase_keep_service_state(state public.service_states) IS 'Stores the state of a service.';
 
-CREATE FUNCTION public.kept_window_length(rules public.alert_rules) RETURNS integer
+CREATE FUNCTION public.pulsebase_kept_window_length(rules public.alert_rules) RETURNS integer
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -3470,9 +3790,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.kept_window_length(rules public.alert_rules) IS 'How many of the newest checks a track has to remember one by one.';
+COMMENT ON FUNCTION public.pulsebase_kept_window_length(rules public.alert_rules) IS 'How many of the newest checks a track has to remember one by one.';
 
-CREATE FUNCTION public.lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) RETURNS uuid[]
+CREATE FUNCTION public.pulsebase_lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) RETURNS uuid[]
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3482,7 +3802,7 @@ declare
 begin
     with free as materialized (
         select message.id
-        from public.find_unfinished_messages(channels) as unfinished
+        from public.pulsebase_find_unfinished_messages(channels) as unfinished
         join public.alert_messages as message on message.id = unfinished.message_id
         where not unfinished.has_to_wait
             and (
@@ -3498,7 +3818,7 @@ begin
         set status = 'sending',
             attempts = message.attempts + 1,
             leased_by = worker,
-            leased_until = lease_alert_messages.leased_until
+            leased_until = pulsebase_lease_alert_messages.leased_until
         from free
         where message.id = free.id
         returning message.id, message.attempts
@@ -3515,48 +3835,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) IS 'Lends at most so many messages to a worker, until a moment; which ones.';
+COMMENT ON FUNCTION public.pulsebase_lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) IS 'Lends at most so many messages to a worker, until a moment; which ones.';
 
-CREATE FUNCTION public.lift_alert_silence(id uuid DEFAULT NULL::uuid, name text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    silence_id uuid;
-begin
-    if num_nonnulls(id, name) <> 1 then
-        raise exception 'a silence is lifted by its id or by its name' using errcode = '22023';
-    end if;
-    -- Of several with this name the one that is not lifted, else the last that was.
-    select known.id into silence_id
-    from public.alert_silences as known
-    where known.id = coalesce(
-            (select repeated.silence_id from public.alert_acts as repeated where repeated.id = act_id),
-            lift_alert_silence.id
-        )
-        or known.name = lift_alert_silence.name
-            and not exists (select from public.alert_acts as repeated where repeated.id = act_id)
-    order by known.lifted_at desc nulls first
-    limit 1;
-    if not found then
-        return null;
-    end if;
-    update public.alert_silences as lifting
-    set lifted_at = clock_timestamp(),
-        lifted_by = coalesce(actor, current_user)
-    where lifting.id = silence_id
-        and lifting.lifted_at is null;
-    if found then
-        perform public.write_alert_act(act_id, 'lift', actor, note, silence_id => silence_id);
-    end if;
-    return public.find_alert_silence(silence_id);
-end
-$$;
-
-COMMENT ON FUNCTION public.lift_alert_silence(id uuid, name text, actor text, note text, act_id uuid) IS 'Ends a silence, by its id or name, and returns it; one that is lifted is returned as it is.';
-
-CREATE FUNCTION public.like_pattern_of(pattern text) RETURNS text
+CREATE FUNCTION public.pulsebase_like_pattern_of(pattern text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -3567,9 +3848,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.like_pattern_of(pattern text) IS 'The LIKE pattern in which only * stands for any run of characters.';
+COMMENT ON FUNCTION public.pulsebase_like_pattern_of(pattern text) IS 'The LIKE pattern in which only * stands for any run of characters.';
 
-CREATE FUNCTION public.location_of(probe_details jsonb) RETURNS text
+CREATE FUNCTION public.pulsebase_location_of(probe_details jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -3578,9 +3859,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.location_of(probe_details jsonb) IS 'From where a check was made; empty where it says nothing.';
+COMMENT ON FUNCTION public.pulsebase_location_of(probe_details jsonb) IS 'From where a check was made; empty where it says nothing.';
 
-CREATE FUNCTION public.lock_active_event(id uuid) RETURNS public.alert_events
+CREATE FUNCTION public.pulsebase_lock_active_event(id uuid) RETURNS public.alert_events
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3590,7 +3871,7 @@ declare
 begin
     select known.* into event
     from public.alert_events as known
-    where known.id = lock_active_event.id
+    where known.id = pulsebase_lock_active_event.id
         and known.status = 'active';
     if not found then
         return null;
@@ -3606,16 +3887,16 @@ begin
     for update;
     select known.* into event
     from public.alert_events as known
-    where known.id = lock_active_event.id
+    where known.id = pulsebase_lock_active_event.id
         and known.status = 'active'
     for update;
     return event;
 end
 $$;
 
-COMMENT ON FUNCTION public.lock_active_event(id uuid) IS 'Locks the state of a service and its active event, in this order; null if it is not active.';
+COMMENT ON FUNCTION public.pulsebase_lock_active_event(id uuid) IS 'Locks the state of a service and its active event, in this order; null if it is not active.';
 
-CREATE FUNCTION public.lock_service_state(service_name text) RETURNS public.service_states
+CREATE FUNCTION public.pulsebase_lock_service_state(service_name text) RETURNS public.service_states
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3626,7 +3907,7 @@ begin
     loop
         select known.* into state
         from public.service_states as known
-        where known.service_name = lock_service_state.service_name
+        where known.service_name = pulsebase_lock_service_state.service_name
         for update;
         exit when found;
         insert into public.service_states (service_name)
@@ -3639,9 +3920,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.lock_service_state(service_name text) IS 'The state of a service, which is made where there is none, locked until our end.';
+COMMENT ON FUNCTION public.pulsebase_lock_service_state(service_name text) IS 'The state of a service, which is made where there is none, locked until our end.';
 
-CREATE FUNCTION public.matcher_problem(matcher jsonb) RETURNS text
+CREATE FUNCTION public.pulsebase_matcher_problem(matcher jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $_$
@@ -3666,9 +3947,9 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.matcher_problem(matcher jsonb) IS 'What is wrong with a matcher of services, as a sentence, or null.';
+COMMENT ON FUNCTION public.pulsebase_matcher_problem(matcher jsonb) IS 'What is wrong with a matcher of services, as a sentence, or null.';
 
-CREATE FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) RETURNS boolean
+CREATE FUNCTION public.pulsebase_matches_service(matcher jsonb, service_name text, labels jsonb) RETURNS boolean
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -3685,21 +3966,21 @@ begin
     if names is not null and not exists (
         select
         from jsonb_array_elements_text(names) as wanted (pattern)
-        where service_name like public.like_pattern_of(wanted.pattern)
+        where service_name like public.pulsebase_like_pattern_of(wanted.pattern)
     ) then
         return false;
     end if;
     return wanted_labels is null or not exists (
         select
         from jsonb_each_text(wanted_labels) as wanted (label, pattern)
-        where (labels ->> wanted.label like public.like_pattern_of(wanted.pattern)) is not true
+        where (labels ->> wanted.label like public.pulsebase_like_pattern_of(wanted.pattern)) is not true
     );
 end
 $$;
 
-COMMENT ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) IS 'Whether one of the names and every label of a matcher fit; no matcher fits every service.';
+COMMENT ON FUNCTION public.pulsebase_matches_service(matcher jsonb, service_name text, labels jsonb) IS 'Whether one of the names and every label of a matcher fit; no matcher fits every service.';
 
-CREATE FUNCTION public.moment_of(given jsonb) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_moment_of(given jsonb) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3714,9 +3995,9 @@ exception
 end
 $$;
 
-COMMENT ON FUNCTION public.moment_of(given jsonb) IS 'A moment out of the details of an event, which anybody may have written; null if it is none.';
+COMMENT ON FUNCTION public.pulsebase_moment_of(given jsonb) IS 'A moment out of the details of an event, which anybody may have written; null if it is none.';
 
-CREATE FUNCTION public.next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3736,9 +4017,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) IS 'When a message is tried again after a failure: once more just before its time is over.';
+COMMENT ON FUNCTION public.pulsebase_next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) IS 'When a message is tried again after a failure: once more just before its time is over.';
 
-CREATE FUNCTION public.number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) RETURNS double precision
+CREATE FUNCTION public.pulsebase_number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) RETURNS double precision
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
@@ -3750,9 +4031,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) IS 'A number out of JSON if it is one and within its bounds, else the other value.';
+COMMENT ON FUNCTION public.pulsebase_number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) IS 'A number out of JSON if it is one and within its bounds, else the other value.';
 
-CREATE FUNCTION public.open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) RETURNS public.service_states
+CREATE FUNCTION public.pulsebase_open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) RETURNS public.service_states
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3767,19 +4048,19 @@ begin
         state.incident_id := gen_random_uuid();
         state.changed_at := (array_prepend(newest.checked_at, state.changed_at))[:100];
     end if;
-    details := public.opening_details(
+    details := public.pulsebase_opening_details(
         state, verdict, since, newest,
-        state.tracks -> public.location_of(newest.probe_details), policy
+        state.tracks -> public.pulsebase_location_of(newest.probe_details), policy
     );
     if is_new then
         state.first_failed := details -> 'first_failed';
     else
         details := details || jsonb_build_object('supersedes', previous_event_id);
     end if;
-    state.event_id := public.open_alert_event(state.service_name, alert_type, details);
+    state.event_id := public.pulsebase_open_alert_event(state.service_name, alert_type, details);
     if not is_new then
         -- What brought the other may have begun before this one did.
-        perform public.close_alert_event(
+        perform public.pulsebase_close_alert_event(
             previous_event_id, greatest(since, state.since),
             jsonb_build_object(
                 'resolved_by', 'superseded',
@@ -3817,9 +4098,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) IS 'The state after an alert opened, or took the place of another; the event and its messages are written.';
+COMMENT ON FUNCTION public.pulsebase_open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) IS 'The state after an alert opened, or took the place of another; the event and its messages are written.';
 
-CREATE FUNCTION public.open_alert_event(service_name text, alert_type text, details jsonb) RETURNS uuid
+CREATE FUNCTION public.pulsebase_open_alert_event(service_name text, alert_type text, details jsonb) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -3837,9 +4118,9 @@ begin
         end if;
         -- Somebody has opened one by hand: it becomes this one.
         update public.alert_events as known
-        set details = public.details_with(known.details, open_alert_event.details)
-        where known.service_name = open_alert_event.service_name
-            and known.alert_type = open_alert_event.alert_type
+        set details = public.pulsebase_details_with(known.details, pulsebase_open_alert_event.details)
+        where known.service_name = pulsebase_open_alert_event.service_name
+            and known.alert_type = pulsebase_open_alert_event.alert_type
             and known.status = 'active'
         returning known.id into opened_id;
         if found then
@@ -3849,9 +4130,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.open_alert_event(service_name text, alert_type text, details jsonb) IS 'The active event of a service and type: a new one, or the one that somebody made by hand.';
+COMMENT ON FUNCTION public.pulsebase_open_alert_event(service_name text, alert_type text, details jsonb) IS 'The active event of a service and type: a new one, or the one that somebody made by hand.';
 
-CREATE FUNCTION public.opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -3859,7 +4140,7 @@ declare
     level constant text := case verdict when 'down' then 'down' else 'degraded' end;
     first_failed jsonb;
 begin
-    select public.check_summary(failed) into first_failed
+    select public.pulsebase_check_summary(failed) into first_failed
     from public.service_health_checks as failed
     where failed.service_name = state.service_name
         and failed.checked_at = since
@@ -3871,11 +4152,11 @@ begin
         'started_at', since,
         'status', verdict,
         'previous_status', state.status,
-        'reason', public.alert_reason(newest.probe_details),
+        'reason', public.pulsebase_alert_reason(newest.probe_details),
         'location', left(newest.probe_details ->> 'location', 100),
         'streak', track -> 'failing_streak',
-        'first_failed', coalesce(first_failed, public.check_summary(newest)),
-        'last_failed', coalesce(state.last_failed, public.check_summary(newest)),
+        'first_failed', coalesce(first_failed, public.pulsebase_check_summary(newest)),
+        'last_failed', coalesce(state.last_failed, public.pulsebase_check_summary(newest)),
         'policy', jsonb_build_object(
             'checks', policy -> (level || '_open_checks'),
             'of', policy -> (level || '_open_of'),
@@ -3885,288 +4166,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) IS 'What an event says when it opens: since when, why, where, and by which rule.';
+COMMENT ON FUNCTION public.pulsebase_opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) IS 'What an event says when it opens: since when, why, where, and by which rule.';
 
-CREATE FUNCTION public.plan_alert_silence(id uuid, periods jsonb, planned_until timestamp with time zone) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    silence public.alert_silences;
-begin
-    update public.alert_silences as planning
-    set planned_until = greatest(planning.planned_until, plan_alert_silence.planned_until)
-    where planning.id = plan_alert_silence.id
-        and planning.lifted_at is null
-        and planning.schedule is not null
-    returning planning.* into silence;
-    if found then
-        perform public.write_silence_periods(silence.id, public.decoded_json(periods));
-        return public.alert_silence_row(silence, clock_timestamp());
-    end if;
-    return public.find_alert_silence(id);
-end
-$$;
-
-COMMENT ON FUNCTION public.plan_alert_silence(id uuid, periods jsonb, planned_until timestamp with time zone) IS 'Writes down more periods of a silence by schedule, complete up to planned_until; returns it.';
-
-CREATE FUNCTION public.publish_alert_channels(channels json, routes json) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    changed bigint;
-    unpublished bigint;
-    is_rerouted boolean;
-begin
-    if json_typeof(channels) = 'string' then
-        channels := (channels #>> '{}')::json;
-    end if;
-    if json_typeof(routes) = 'string' then
-        routes := (routes #>> '{}')::json;
-    end if;
-    if json_typeof(channels) is distinct from 'array'
-        or json_typeof(routes) is distinct from 'array' then
-        raise exception 'channels and routes must be JSON arrays' using errcode = '22023';
-    end if;
-    -- One publisher at a time: two that replace the routes side by side would collide.
-    perform pg_advisory_xact_lock(1886155361, hashtext('publish_alert_channels'));
-    insert into public.alert_channels as known
-        (name, group_window_seconds, rate_limit, rate_period_seconds, remind_every_seconds,
-            give_up_after_seconds)
-    select
-        given.name, coalesce(given.group_window_seconds, 10), given.rate_limit,
-        given.rate_period_seconds, given.remind_every_seconds,
-        coalesce(given.give_up_after_seconds, 86400)
-    from json_to_recordset(channels) as given (
-        name text, group_window_seconds double precision, rate_limit integer,
-        rate_period_seconds double precision, remind_every_seconds double precision,
-        give_up_after_seconds double precision
-    )
-    order by given.name
-    on conflict (name) do update
-    set is_published = true,
-        group_window_seconds = excluded.group_window_seconds,
-        rate_limit = excluded.rate_limit,
-        rate_period_seconds = excluded.rate_period_seconds,
-        remind_every_seconds = excluded.remind_every_seconds,
-        give_up_after_seconds = excluded.give_up_after_seconds,
-        updated_at = current_timestamp
-    where (
-            known.is_published, known.group_window_seconds, known.rate_limit,
-            known.rate_period_seconds, known.remind_every_seconds, known.give_up_after_seconds
-        ) is distinct from (
-            true, excluded.group_window_seconds, excluded.rate_limit,
-            excluded.rate_period_seconds, excluded.remind_every_seconds,
-            excluded.give_up_after_seconds
-        );
-    get diagnostics changed = row_count;
-    update public.alert_channels as known
-    set is_published = false,
-        updated_at = current_timestamp
-    where known.is_published
-        and known.name not in (
-            select given.name
-            from json_to_recordset(channels) as given (name text)
-            where given.name is not null
-        );
-    get diagnostics unpublished = row_count;
-    is_rerouted := public.replace_alert_routes(routes::jsonb);
-    return jsonb_build_object(
-        'changed', changed, 'unpublished', unpublished, 'is_rerouted', is_rerouted
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.publish_alert_channels(channels json, routes json) IS 'Makes these the channels and routes; a channel that is missing is told nothing new, and one that is disabled stays so.';
-
-CREATE FUNCTION public.publish_alert_policies(policies jsonb) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    problem text;
-    gone bigint;
-    changed bigint;
-begin
-    if jsonb_typeof(policies) = 'string' then
-        policies := (policies #>> '{}')::jsonb;
-    end if;
-    select public.alert_policy_problem(given.one -> 'alert_policy') into problem
-    from jsonb_array_elements(policies) as given (one)
-    where public.alert_policy_problem(given.one -> 'alert_policy') is not null
-    limit 1;
-    if problem is not null then
-        raise exception '%', problem using errcode = '22023';
-    end if;
-    delete from public.alert_policies as known
-    where known.position not between 1 and jsonb_array_length(policies);
-    get diagnostics gone = row_count;
-    with given as materialized (
-        select one.position, one.policy -> 'matcher' as matcher,
-            one.policy -> 'alert_policy' as alert_policy
-        from jsonb_array_elements(policies) with ordinality as one (policy, position)
-    )
-    insert into public.alert_policies as known (position, matcher, alert_policy)
-    select given.position, nullif(given.matcher, 'null'), given.alert_policy
-    from given
-    order by given.position
-    on conflict (position) do update
-    set matcher = excluded.matcher,
-        alert_policy = excluded.alert_policy
-    where (known.matcher, known.alert_policy)
-        is distinct from (excluded.matcher, excluded.alert_policy);
-    get diagnostics changed = row_count;
-    return to_jsonb(gone + changed);
-end
-$$;
-
-COMMENT ON FUNCTION public.publish_alert_policies(policies jsonb) IS 'Replaces the policies by an array of {matcher, alert_policy}, in their order.';
-
-CREATE FUNCTION public.publish_maintenance_windows(windows jsonb, actor text) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    published public.alert_silences;
-    wanted record;
-    created integer := 0;
-    lifted integer := 0;
-begin
-    windows := public.decoded_json(windows);
-    -- Monitors that start together publish one after another; the second finds nothing to do.
-    lock table public.alert_silences in share row exclusive mode;
-    for published in
-        select known.*
-        from public.alert_silences as known
-        where known.lifted_at is null
-            and known.name is not null
-        order by known.id
-    loop
-        select given.* into wanted
-        from jsonb_to_recordset(windows) as given (
-            name text, matcher jsonb, schedule jsonb, note text, periods jsonb
-        )
-        where given.name = published.name;
-        if found then
-            continue when ('maintenance', wanted.matcher, wanted.schedule, wanted.note)
-                is not distinct from
-                (published.kind, published.matcher, published.schedule, published.note)
-                and public.has_silence_periods(
-                    published.id, wanted.periods, published.schedule is not null
-                );
-        elsif published.created_by <> actor then
-            continue;
-        end if;
-        perform public.lift_alert_silence(id => published.id, actor => actor);
-        lifted := lifted + 1;
-    end loop;
-    for wanted in
-        select given.*
-        from jsonb_to_recordset(windows) as given (
-            id uuid, name text, matcher jsonb, schedule jsonb, note text, periods jsonb,
-            planned_until timestamptz
-        )
-        where not exists (
-                select
-                from public.alert_silences as known
-                where known.name = given.name
-                    and known.lifted_at is null
-            )
-            -- What was long ago and is still in the file is not made again with every start.
-            and (
-                given.schedule is not null
-                or exists (
-                    select
-                    from jsonb_to_recordset(given.periods) as period (ends_at timestamptz)
-                    where coalesce(period.ends_at, 'infinity') > clock_timestamp()
-                )
-            )
-    loop
-        perform public.create_alert_silence(
-            wanted.id, wanted.matcher, 'maintenance', wanted.name, wanted.schedule, wanted.note,
-            actor, wanted.periods, wanted.planned_until
-        );
-        created := created + 1;
-    end loop;
-    return jsonb_build_object('created', created, 'lifted', lifted);
-end
-$$;
-
-COMMENT ON FUNCTION public.publish_maintenance_windows(windows jsonb, actor text) IS 'Makes the maintenance windows that an actor publishes be these and no others, by their names.';
-
-CREATE FUNCTION public.publish_monitor_services(id uuid, digest text, services text) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    hashes constant bytea := decode(services, 'base64');
-begin
-    update public.monitors as own
-    set services = hashes,
-        services_digest = digest,
-        service_count = octet_length(hashes) / 8
-    where own.id = publish_monitor_services.id;
-    return to_jsonb(found);
-end
-$$;
-
-COMMENT ON FUNCTION public.publish_monitor_services(id uuid, digest text, services text) IS 'Stores which services a monitor watches, as hashes of 8 bytes in base64; false without a row.';
-
-CREATE FUNCTION public.publish_monitored_services(services jsonb) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-declare
-    problem record;
-    changed bigint;
-begin
-    if jsonb_typeof(services) = 'string' then
-        services := (services #>> '{}')::jsonb;
-    end if;
-    for problem in
-        select given.one ->> 'service_name' as service_name,
-            public.alert_policy_problem(given.one -> 'alert_policy') as sentence
-        from jsonb_array_elements(services) as given (one)
-        where jsonb_typeof(given.one -> 'alert_policy') <> 'null'
-            and public.alert_policy_problem(given.one -> 'alert_policy') is not null
-        limit 1
-    loop
-        raise exception '%: %', problem.service_name, problem.sentence using errcode = '22023';
-    end loop;
-    insert into public.monitored_services as known
-        (service_name, labels, depends_on, interval_seconds, alert_policy)
-    select
-        given.service_name, coalesce(nullif(given.labels, 'null'), '{}'),
-        coalesce(given.depends_on, '{}'), given.interval_seconds,
-        nullif(given.alert_policy, 'null')
-    from jsonb_to_recordset(services) as given (
-        service_name text, labels jsonb, depends_on text[], interval_seconds double precision,
-        alert_policy jsonb
-    )
-    order by given.service_name collate "C"
-    on conflict (service_name) do update
-    set labels = excluded.labels,
-        depends_on = excluded.depends_on,
-        interval_seconds = excluded.interval_seconds,
-        alert_policy = excluded.alert_policy,
-        updated_at = current_timestamp
-    where (known.labels, known.depends_on, known.interval_seconds, known.alert_policy)
-        is distinct from (
-            excluded.labels, excluded.depends_on, excluded.interval_seconds, excluded.alert_policy
-        );
-    get diagnostics changed = row_count;
-    return to_jsonb(changed);
-end
-$$;
-
-COMMENT ON FUNCTION public.publish_monitored_services(services jsonb) IS 'Stores what a configuration says of services; says how many were new or differ.';
-
-CREATE FUNCTION public.queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) RETURNS void
+CREATE FUNCTION public.pulsebase_queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4179,65 +4181,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) IS 'Writes down that channels are to be told of an end, each of the event that it knows.';
+COMMENT ON FUNCTION public.pulsebase_queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) IS 'Writes down that channels are to be told of an end, each of the event that it knows.';
 
-CREATE FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid DEFAULT NULL::uuid) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    moment constant timestamptz := clock_timestamp();
-    told_channels text[];
-    told_events uuid[];
-begin
-    if change in ('opened', 'flapping_started') then
-        perform public.queue_alert_openings(change, service_name, incident_id, event_id, moment);
-        return;
-    end if;
-    -- Locked until our end, so that no claim makes messages of what is decided about here; what has
-    -- just become a message is seen by the statements that follow.
-    perform
-    from public.alert_deliveries as waiting
-    where waiting.incident_id = queue_alert_messages.incident_id
-        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
-    order by waiting.id
-    for update;
-    if change = 'flapping_ended' then
-        perform public.queue_flapping_end(
-            service_name, incident_id, event_id, coalesce(previous_event_id, event_id), moment
-        );
-        return;
-    end if;
-
-    if change not in ('superseded', 'recovered', 'resolved_by_hand') then
-        raise exception 'there is no change %', change using errcode = '22023';
-    end if;
-    select array_agg(told.told_channel), array_agg(told.told_event_id)
-    into told_channels, told_events
-    from public.drop_untold_deliveries(incident_id, replace(change, '_', ' '), moment) as told;
-    if change = 'superseded' then
-        perform public.queue_alert_openings('opened', service_name, incident_id, event_id, moment);
-        -- Whoever is owed the event that took its place is told of the end of that one.
-        select array_agg(told.channel), array_agg(told.event_id)
-        into told_channels, told_events
-        from unnest(told_channels, told_events) as told (channel, event_id)
-        where not exists (
-            select
-            from public.alert_deliveries as owed
-            where owed.event_id = queue_alert_messages.event_id
-                and owed.channel = told.channel
-        );
-    end if;
-    perform public.queue_alert_ends(
-        'resolved', service_name, incident_id, told_events, told_channels
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid) IS 'Writes down what channels are owed after a change; called in the transaction of the change.';
-
-CREATE FUNCTION public.queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[] DEFAULT '{}'::text[]) RETURNS void
+CREATE FUNCTION public.pulsebase_queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[] DEFAULT '{}'::text[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4250,12 +4196,12 @@ begin
         routed.delay_seconds > 0,
         greatest(
             moment,
-            public.bounded_interval(routed.delay_seconds) + coalesce(
+            public.pulsebase_bounded_interval(routed.delay_seconds) + coalesce(
                 -- Changing between slow and down must not put off an escalation for ever.
                 (
                     select min(earlier.created_at)
                     from public.alert_deliveries as earlier
-                    where earlier.incident_id = queue_alert_openings.incident_id
+                    where earlier.incident_id = pulsebase_queue_alert_openings.incident_id
                         and earlier.channel = routed.routed_channel
                         and earlier.is_escalation
                         and earlier.cancelled_at is not null
@@ -4265,16 +4211,16 @@ begin
             )
         )
     from public.alert_events as event
-    cross join public.find_routed_channels(service_name, event.alert_type, moment) as routed
-    where event.id = queue_alert_openings.event_id
+    cross join public.pulsebase_find_routed_channels(service_name, event.alert_type, moment) as routed
+    where event.id = pulsebase_queue_alert_openings.event_id
         and not routed.routed_channel = any (except_channels)
     on conflict do nothing;
 end
 $$;
 
-COMMENT ON FUNCTION public.queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) IS 'Writes down that the channels of an event are to be told that it opened.';
+COMMENT ON FUNCTION public.pulsebase_queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) IS 'Writes down that the channels of an event are to be told that it opened.';
 
-CREATE FUNCTION public.queue_alert_reminders(channel text, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_queue_alert_reminders(channel text, moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4284,10 +4230,10 @@ declare
         select sent.id
         from public.alert_channels as known
         join public.alert_messages as sent on sent.channel = known.name
-        where known.name = queue_alert_reminders.channel
+        where known.name = pulsebase_queue_alert_reminders.channel
             and known.is_published
             and sent.awaits_reminders
-            and sent.finished_at <= moment - public.bounded_interval(known.remind_every_seconds)
+            and sent.finished_at <= moment - public.pulsebase_bounded_interval(known.remind_every_seconds)
     );
     -- Of these, what the channel was told last of an alert that is still active.
     last_told constant uuid[] := array(
@@ -4307,7 +4253,7 @@ declare
     );
     held constant uuid[] := array(
         select reminder.delivery_id
-        from public.find_hold_reasons(last_told, moment, 'reminder') as reminder
+        from public.pulsebase_find_hold_reasons(last_told, moment, 'reminder') as reminder
         where reminder.hold_reason is not null
     );
 begin
@@ -4347,9 +4293,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.queue_alert_reminders(channel text, moment timestamp with time zone) IS 'Writes down the reminders of a channel that are due, by when it was last told of each alert.';
+COMMENT ON FUNCTION public.pulsebase_queue_alert_reminders(channel text, moment timestamp with time zone) IS 'Writes down the reminders of a channel that are due, by when it was last told of each alert.';
 
-CREATE FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4366,7 +4312,7 @@ begin
     told_channels := array(
         select opening.told_channel
         from public.alert_deliveries as beginning
-        cross join lateral public.find_alert_openings(beginning.incident_id, moment) as opening
+        cross join lateral public.pulsebase_find_alert_openings(beginning.incident_id, moment) as opening
         where beginning.event_id = flapping_event_id
             and beginning.kind = 'flapping_started'
             and opening.delivery_id = beginning.id
@@ -4379,7 +4325,7 @@ begin
         and beginning.kind = 'flapping_started'
         and num_nulls(beginning.message_id, beginning.cancelled_at) = 2
         and not beginning.channel = any (told_channels);
-    perform public.queue_alert_ends(
+    perform public.pulsebase_queue_alert_ends(
         'flapping_ended', service_name, incident_id,
         array_fill(event_id, array[cardinality(told_channels)]), told_channels
     );
@@ -4389,16 +4335,16 @@ begin
         where event.id = event_id
             and event.status = 'active'
     ) then
-        perform public.queue_alert_openings(
+        perform public.pulsebase_queue_alert_openings(
             'opened', service_name, incident_id, event_id, moment, told_channels
         );
     end if;
 end
 $$;
 
-COMMENT ON FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) IS 'Writes down that channels are to be told that a service keeps still, and how it is now.';
+COMMENT ON FUNCTION public.pulsebase_queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) IS 'Writes down that channels are to be told that a service keeps still, and how it is now.';
 
-CREATE FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4416,7 +4362,7 @@ begin
         )
         from (
             select
-                public.location_of(recent.probe_details) as location,
+                public.pulsebase_location_of(recent.probe_details) as location,
                 max(recent.checked_at) as last_checked_at
             from (
                 select known.checked_at, known.probe_details
@@ -4438,18 +4384,18 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) IS 'The locations that were heard of a steady service; nothing else of it is worth remembering.';
+COMMENT ON FUNCTION public.pulsebase_quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) IS 'The locations that were heard of a steady service; nothing else of it is worth remembering.';
 
-CREATE FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_rate_end_of(rules public.alert_channels, moment timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
 begin
     return (
-        select formed.created_at + public.bounded_interval(rules.rate_period_seconds)
+        select formed.created_at + public.pulsebase_bounded_interval(rules.rate_period_seconds)
         from public.alert_messages as formed
         where formed.channel = rules.name
-            and formed.created_at > moment - public.bounded_interval(rules.rate_period_seconds)
+            and formed.created_at > moment - public.pulsebase_bounded_interval(rules.rate_period_seconds)
             and formed.created_at <= moment
         order by formed.created_at desc, formed.id desc
         offset rules.rate_limit - 1
@@ -4458,9 +4404,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) IS 'When the rate of a channel allows the next message, or null when it does now.';
+COMMENT ON FUNCTION public.pulsebase_rate_end_of(rules public.alert_channels, moment timestamp with time zone) IS 'When the rate of a channel allows the next message, or null when it does now.';
 
-CREATE FUNCTION public.recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) RETURNS public.service_states
+CREATE FUNCTION public.pulsebase_recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) RETURNS public.service_states
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4474,7 +4420,7 @@ declare
     first_healthy jsonb;
     closing jsonb;
 begin
-    select public.check_summary(healed) into first_healthy
+    select public.pulsebase_check_summary(healed) into first_healthy
     from public.service_health_checks as healed
     where healed.service_name = state.service_name
         and healed.checked_at = since
@@ -4486,7 +4432,7 @@ begin
     where event.id = opened_event_id;
     -- Locations that disagree may have opened it with what one of them saw earlier.
     started_at := least(
-        coalesce(started_at, state.since), public.moment_of(opened -> 'started_at')
+        coalesce(started_at, state.since), public.pulsebase_moment_of(opened -> 'started_at')
     );
     -- Where one event took the place of another, one of the two was about being down.
     worst_status := case
@@ -4495,10 +4441,10 @@ begin
     end;
     closing := jsonb_build_object(
         'last_failed', state.last_failed,
-        'first_healthy', coalesce(first_healthy, public.check_summary(newest)),
+        'first_healthy', coalesce(first_healthy, public.pulsebase_check_summary(newest)),
         'downtime_seconds', greatest(0, extract(epoch from since - started_at))
     );
-    perform public.close_alert_event(
+    perform public.pulsebase_close_alert_event(
         opened_event_id, since,
         closing || jsonb_build_object('resolved_by', 'recovery', 'recovery_event_id', recovery_id)
     );
@@ -4533,22 +4479,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) IS 'The state after a recovery; the event that was active is resolved, the recovery is written.';
+COMMENT ON FUNCTION public.pulsebase_recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) IS 'The state after a recovery; the event that was active is resolved, the recovery is written.';
 
-CREATE FUNCTION public.remove_monitor(id uuid) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-begin
-    delete from public.monitors as leaving
-    where leaving.id = remove_monitor.id;
-    return to_jsonb(found);
-end
-$$;
-
-COMMENT ON FUNCTION public.remove_monitor(id uuid) IS 'Removes the row of a monitor that ends; says whether there was one.';
-
-CREATE FUNCTION public.replace_alert_routes(routes jsonb) RETURNS boolean
+CREATE FUNCTION public.pulsebase_replace_alert_routes(routes jsonb) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4556,7 +4489,7 @@ declare
     replaced bigint;
     removed bigint;
 begin
-    perform public.assert_route_hours(given.route -> 'hours')
+    perform public.pulsebase_assert_route_hours(given.route -> 'hours')
     from jsonb_array_elements(routes) as given (route)
     where jsonb_typeof(given.route -> 'hours') <> 'null';
 
@@ -4587,108 +4520,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.replace_alert_routes(routes jsonb) IS 'Makes these the routes; says whether they were others before.';
+COMMENT ON FUNCTION public.pulsebase_replace_alert_routes(routes jsonb) IS 'Makes these the routes; says whether they were others before.';
 
-CREATE FUNCTION public.replay_alert_message(id uuid, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    message public.alert_messages;
-begin
-    update public.alert_messages as replaying
-    set status = 'pending',
-        next_attempt_at = clock_timestamp(),
-        give_up_at = clock_timestamp() + public.bounded_interval(coalesce(
-            (
-                select channel.give_up_after_seconds
-                from public.alert_channels as channel
-                where channel.name = replaying.channel
-            ),
-            86400
-        )),
-        finished_at = null,
-        leased_by = null,
-        leased_until = null,
-        awaits_reminders = false
-    where replaying.id = replay_alert_message.id
-        and replaying.status = 'dead'
-        and not exists (select from public.alert_acts as known where known.id = act_id)
-    returning replaying.* into message;
-    if found then
-        perform public.write_alert_act(
-            act_id, 'replay', actor, note, message.service_name, message_id => id,
-            channel => message.channel
-        );
-        return to_jsonb(message);
-    end if;
-    return (
-        select to_jsonb(known)
-        from public.alert_messages as known
-        where known.id = replay_alert_message.id
-    );
-end
-$$;
-
-COMMENT ON FUNCTION public.replay_alert_message(id uuid, actor text, note text, act_id uuid) IS 'Sends a message that was given up again, under the same id, and returns it; any other is returned as it is.';
-
-CREATE FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone DEFAULT NULL::timestamp with time zone, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $_$
-#variable_conflict use_variable
-declare
-    event public.alert_events;
-    state public.service_states;
-    incident_id uuid;
-begin
-    event := public.lock_active_event(id);
-    if event.id is null then
-        return public.find_alert_event(id);
-    end if;
-    select known.* into strict state
-    from public.service_states as known
-    where known.service_name = event.service_name;
-    incident_id := case
-        when state.event_id = event.id then state.incident_id
-        when event.details ->> 'incident_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-            then nullif((event.details ->> 'incident_id')::uuid, state.incident_id)
-    end;
-
-    resolved_at := coalesce(resolved_at, current_timestamp);
-    update public.alert_events as resolving
-    set status = 'resolved',
-        resolved_at = resolve_alert_event.resolved_at,
-        -- An application's own event, resolved by nobody in particular, keeps the details it has.
-        details = case
-            when incident_id is null and actor is null then resolving.details
-            else public.details_resolved_by_person(
-                event,
-                case when state.event_id = event.id then state.first_failed end,
-                case when state.event_id = event.id then state.last_failed end,
-                resolve_alert_event.resolved_at, actor, note
-            )
-        end
-    where resolving.id = event.id
-        and resolving.created_at = event.created_at
-    returning resolving.* into event;
-    if state.event_id = event.id then
-        perform public.forget_trouble(event.service_name, resolved_at);
-    end if;
-    perform public.write_alert_act(act_id, 'resolve', actor, note, event.service_name, event.id);
-    if incident_id is not null then
-        perform public.queue_alert_messages(
-            'resolved_by_hand', event.service_name, incident_id, event.id
-        );
-    end if;
-    return to_jsonb(event);
-end
-$_$;
-
-COMMENT ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone, actor text, note text, act_id uuid) IS 'Resolves an active event by hand and returns its row; a resolved one is returned as it is.';
-
-CREATE FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -4705,7 +4539,7 @@ begin
         end,
         next_attempt_at = case
             when is_over then sent.next_attempt_at
-            else public.next_attempt_of(message, retry_after_seconds, moment)
+            else public.pulsebase_next_attempt_of(message, retry_after_seconds, moment)
         end,
         finished_at = case when is_over then moment end,
         awaits_reminders = is_over and exists (
@@ -4743,9 +4577,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) IS 'Says what becomes of a message, and of its channel, after an attempt.';
+COMMENT ON FUNCTION public.pulsebase_settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) IS 'Says what becomes of a message, and of its channel, after an attempt.';
 
-CREATE FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) RETURNS public.service_states
+CREATE FUNCTION public.pulsebase_state_after_quiet(state public.service_states, new_ids jsonb) RETURNS public.service_states
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4773,9 +4607,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) IS 'The state of a steady service after all its checks but the ones that are new.';
+COMMENT ON FUNCTION public.pulsebase_state_after_quiet(state public.service_states, new_ids jsonb) IS 'The state of a steady service after all its checks but the ones that are new.';
 
-CREATE FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4783,11 +4617,11 @@ declare
     verdict constant text := coalesce(track ->> 'verdict', 'healthy');
     since timestamptz;
 begin
-    track := public.count_into_track(
-        track, status, checked_at, public.kept_window_length(rules)
+    track := public.pulsebase_count_into_track(
+        track, status, checked_at, public.pulsebase_kept_window_length(rules)
     );
     if rules.opens and verdict <> 'down' and status = 'down' then
-        since := public.begins_opening(
+        since := public.pulsebase_begins_opening(
             track, true, checked_at, rules.down_open_checks, rules.down_open_of,
             rules.down_open_seconds
         );
@@ -4796,7 +4630,7 @@ begin
         end if;
     end if;
     if rules.opens and verdict = 'healthy' and status <> 'healthy' then
-        since := public.begins_opening(
+        since := public.pulsebase_begins_opening(
             track, false, checked_at, rules.degraded_open_checks, rules.degraded_open_of,
             rules.degraded_open_seconds
         );
@@ -4818,14 +4652,14 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) IS 'A track after one more check, with the verdict that its location comes to.';
+COMMENT ON FUNCTION public.pulsebase_step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) IS 'A track after one more check, with the verdict that its location comes to.';
 
-CREATE FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) RETURNS public.service_states
+CREATE FUNCTION public.pulsebase_step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) RETURNS public.service_states
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
 declare
-    location constant text := public.location_of(newest.probe_details);
+    location constant text := public.pulsebase_location_of(newest.probe_details);
     seen constant text := case
         when newest.status = 'degraded' and not rules.watches_degraded then 'healthy'
         else newest.status
@@ -4833,7 +4667,7 @@ declare
     track jsonb := state.tracks -> location;
     vote jsonb;
 begin
-    state := public.end_flapping(state, newest.checked_at, rules);
+    state := public.pulsebase_end_flapping(state, newest.checked_at, rules);
     -- A location that is heard for the first time, or again after a silence, goes on from what is
     -- decided: one check of it must not undo what others have seen.
     if state.tracks - location <> '{}' and (
@@ -4843,8 +4677,8 @@ begin
         track := jsonb_build_object('verdict', state.status, 'verdict_since', state.since);
     end if;
     state.tracks := jsonb_set(
-        public.tracks_with_room(state.tracks, location), array[location],
-        public.step_alert_track(track, seen, newest.checked_at, rules)
+        public.pulsebase_tracks_with_room(state.tracks, location), array[location],
+        public.pulsebase_step_alert_track(track, seen, newest.checked_at, rules)
     );
     if newest.checked_at > state.last_checked_at then
         state.evaluated_ids := '{}';
@@ -4857,13 +4691,13 @@ begin
         state.last_check_id := newest.id;
     end if;
     if seen <> 'healthy' then
-        state.last_failed := public.check_summary(newest);
+        state.last_failed := public.pulsebase_check_summary(newest);
     end if;
-    vote := public.vote_of_tracks(state.tracks, location, newest.checked_at, rules);
+    vote := public.pulsebase_vote_of_tracks(state.tracks, location, newest.checked_at, rules);
     if vote ->> 'verdict' = 'healthy' and state.status <> 'healthy' then
-        state := public.recover_service(state, (vote ->> 'since')::timestamptz, newest);
+        state := public.pulsebase_recover_service(state, (vote ->> 'since')::timestamptz, newest);
     elsif vote ->> 'verdict' <> state.status then
-        state := public.open_alert(
+        state := public.pulsebase_open_alert(
             state, vote ->> 'verdict', (vote ->> 'since')::timestamptz, newest, rules, policy
         );
     end if;
@@ -4871,9 +4705,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) IS 'The state after one more check; what comes of it is written.';
+COMMENT ON FUNCTION public.pulsebase_step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) IS 'The state after one more check; what comes of it is written.';
 
-CREATE FUNCTION public.tracks_with_room(tracks jsonb, location text) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_tracks_with_room(tracks jsonb, location text) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4894,38 +4728,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.tracks_with_room(tracks jsonb, location text) IS 'The tracks with room for one of this location: of a hundred others the most silent one goes.';
+COMMENT ON FUNCTION public.pulsebase_tracks_with_room(tracks jsonb, location text) IS 'The tracks with room for one of this location: of a hundred others the most silent one goes.';
 
-CREATE FUNCTION public.unacknowledge_alert_event(id uuid, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO ''
-    AS $$
-#variable_conflict use_variable
-declare
-    event public.alert_events;
-    held public.alert_acts;
-begin
-    select known.* into event
-    from public.alert_events as known
-    where known.id = unacknowledge_alert_event.id
-    for update;
-    if not found then
-        return null;
-    end if;
-    held := public.find_acknowledgement(id);
-    if event.status = 'active' and held.id is not null
-        and not exists (select from public.alert_acts as known where known.id = act_id) then
-        perform public.write_alert_act(
-            act_id, 'unacknowledge', actor, note, event.service_name, id
-        );
-    end if;
-    return to_jsonb(event);
-end
-$$;
-
-COMMENT ON FUNCTION public.unacknowledge_alert_event(id uuid, actor text, note text, act_id uuid) IS 'Withdraws the acknowledgement of an active event; returns the event.';
-
-CREATE FUNCTION public.vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) RETURNS jsonb
+CREATE FUNCTION public.pulsebase_vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -4969,23 +4774,23 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) IS 'What the locations that are fresh agree on, and since when; a silent one does not vote.';
+COMMENT ON FUNCTION public.pulsebase_vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) IS 'What the locations that are fresh agree on, and since when; a silent one does not vote.';
 
-CREATE FUNCTION public.window_end_of(rules public.alert_channels, ready_at timestamp with time zone) RETURNS timestamp with time zone
+CREATE FUNCTION public.pulsebase_window_end_of(rules public.alert_channels, ready_at timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
 begin
     -- Early, so that a digest of thousands is claimed, made and sent within its window.
-    return ready_at + public.bounded_interval(
+    return ready_at + public.pulsebase_bounded_interval(
         rules.group_window_seconds - least(3, rules.group_window_seconds / 5)
     );
 end
 $$;
 
-COMMENT ON FUNCTION public.window_end_of(rules public.alert_channels, ready_at timestamp with time zone) IS 'When a message is made of what a channel is owed, by when the oldest of it was ready.';
+COMMENT ON FUNCTION public.pulsebase_window_end_of(rules public.alert_channels, ready_at timestamp with time zone) IS 'When a message is made of what a channel is owed, by when the oldest of it was ready.';
 
-CREATE FUNCTION public.write_alert_act(act_id uuid, act text, actor text, note text DEFAULT NULL::text, service_name text DEFAULT NULL::text, event_id uuid DEFAULT NULL::uuid, silence_id uuid DEFAULT NULL::uuid, message_id uuid DEFAULT NULL::uuid, channel text DEFAULT NULL::text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS void
+CREATE FUNCTION public.pulsebase_write_alert_act(act_id uuid, act text, actor text, note text DEFAULT NULL::text, service_name text DEFAULT NULL::text, event_id uuid DEFAULT NULL::uuid, silence_id uuid DEFAULT NULL::uuid, message_id uuid DEFAULT NULL::uuid, channel text DEFAULT NULL::text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -5001,9 +4806,9 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) IS 'Writes down an act; where nobody is named, the role of the database was it.';
+COMMENT ON FUNCTION public.pulsebase_write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) IS 'Writes down an act; where nobody is named, the role of the database was it.';
 
-CREATE FUNCTION public.write_silence_periods(silence_id uuid, periods jsonb) RETURNS void
+CREATE FUNCTION public.pulsebase_write_silence_periods(silence_id uuid, periods jsonb) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -5029,7 +4834,204 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.write_silence_periods(silence_id uuid, periods jsonb) IS 'Writes down when a silence holds; a period that is there may become longer.';
+COMMENT ON FUNCTION public.pulsebase_write_silence_periods(silence_id uuid, periods jsonb) IS 'Writes down when a silence holds; a period that is there may become longer.';
+
+CREATE FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid DEFAULT NULL::uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    moment constant timestamptz := clock_timestamp();
+    told_channels text[];
+    told_events uuid[];
+begin
+    if change in ('opened', 'flapping_started') then
+        perform public.pulsebase_queue_alert_openings(change, service_name, incident_id, event_id, moment);
+        return;
+    end if;
+    -- Locked until our end, so that no claim makes messages of what is decided about here; what has
+    -- just become a message is seen by the statements that follow.
+    perform
+    from public.alert_deliveries as waiting
+    where waiting.incident_id = queue_alert_messages.incident_id
+        and num_nulls(waiting.message_id, waiting.cancelled_at) = 2
+    order by waiting.id
+    for update;
+    if change = 'flapping_ended' then
+        perform public.pulsebase_queue_flapping_end(
+            service_name, incident_id, event_id, coalesce(previous_event_id, event_id), moment
+        );
+        return;
+    end if;
+
+    if change not in ('superseded', 'recovered', 'resolved_by_hand') then
+        raise exception 'there is no change %', change using errcode = '22023';
+    end if;
+    select array_agg(told.told_channel), array_agg(told.told_event_id)
+    into told_channels, told_events
+    from public.pulsebase_drop_untold_deliveries(incident_id, replace(change, '_', ' '), moment) as told;
+    if change = 'superseded' then
+        perform public.pulsebase_queue_alert_openings('opened', service_name, incident_id, event_id, moment);
+        -- Whoever is owed the event that took its place is told of the end of that one.
+        select array_agg(told.channel), array_agg(told.event_id)
+        into told_channels, told_events
+        from unnest(told_channels, told_events) as told (channel, event_id)
+        where not exists (
+            select
+            from public.alert_deliveries as owed
+            where owed.event_id = queue_alert_messages.event_id
+                and owed.channel = told.channel
+        );
+    end if;
+    perform public.pulsebase_queue_alert_ends(
+        'resolved', service_name, incident_id, told_events, told_channels
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid) IS 'Writes down what channels are owed after a change; called in the transaction of the change.';
+
+CREATE FUNCTION public.remove_monitor(id uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+    delete from public.monitors as leaving
+    where leaving.id = remove_monitor.id;
+    return to_jsonb(found);
+end
+$$;
+
+COMMENT ON FUNCTION public.remove_monitor(id uuid) IS 'Removes the row of a monitor that ends; says whether there was one.';
+
+CREATE FUNCTION public.replay_alert_message(id uuid, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    message public.alert_messages;
+begin
+    update public.alert_messages as replaying
+    set status = 'pending',
+        next_attempt_at = clock_timestamp(),
+        give_up_at = clock_timestamp() + public.pulsebase_bounded_interval(coalesce(
+            (
+                select channel.give_up_after_seconds
+                from public.alert_channels as channel
+                where channel.name = replaying.channel
+            ),
+            86400
+        )),
+        finished_at = null,
+        leased_by = null,
+        leased_until = null,
+        awaits_reminders = false
+    where replaying.id = replay_alert_message.id
+        and replaying.status = 'dead'
+        and not exists (select from public.alert_acts as known where known.id = act_id)
+    returning replaying.* into message;
+    if found then
+        perform public.pulsebase_write_alert_act(
+            act_id, 'replay', actor, note, message.service_name, message_id => id,
+            channel => message.channel
+        );
+        return to_jsonb(message);
+    end if;
+    return (
+        select to_jsonb(known)
+        from public.alert_messages as known
+        where known.id = replay_alert_message.id
+    );
+end
+$$;
+
+COMMENT ON FUNCTION public.replay_alert_message(id uuid, actor text, note text, act_id uuid) IS 'Sends a message that was given up again, under the same id, and returns it; any other is returned as it is.';
+
+CREATE FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone DEFAULT NULL::timestamp with time zone, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+#variable_conflict use_variable
+declare
+    event public.alert_events;
+    state public.service_states;
+    incident_id uuid;
+begin
+    event := public.pulsebase_lock_active_event(id);
+    if event.id is null then
+        return public.find_alert_event(id);
+    end if;
+    select known.* into strict state
+    from public.service_states as known
+    where known.service_name = event.service_name;
+    incident_id := case
+        when state.event_id = event.id then state.incident_id
+        when event.details ->> 'incident_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+            then nullif((event.details ->> 'incident_id')::uuid, state.incident_id)
+    end;
+
+    resolved_at := coalesce(resolved_at, current_timestamp);
+    update public.alert_events as resolving
+    set status = 'resolved',
+        resolved_at = resolve_alert_event.resolved_at,
+        -- An application's own event, resolved by nobody in particular, keeps the details it has.
+        details = case
+            when incident_id is null and actor is null then resolving.details
+            else public.pulsebase_details_resolved_by_person(
+                event,
+                case when state.event_id = event.id then state.first_failed end,
+                case when state.event_id = event.id then state.last_failed end,
+                resolve_alert_event.resolved_at, actor, note
+            )
+        end
+    where resolving.id = event.id
+        and resolving.created_at = event.created_at
+    returning resolving.* into event;
+    if state.event_id = event.id then
+        perform public.pulsebase_forget_trouble(event.service_name, resolved_at);
+    end if;
+    perform public.pulsebase_write_alert_act(act_id, 'resolve', actor, note, event.service_name, event.id);
+    if incident_id is not null then
+        perform public.queue_alert_messages(
+            'resolved_by_hand', event.service_name, incident_id, event.id
+        );
+    end if;
+    return to_jsonb(event);
+end
+$_$;
+
+COMMENT ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone, actor text, note text, act_id uuid) IS 'Resolves an active event by hand and returns its row; a resolved one is returned as it is.';
+
+CREATE FUNCTION public.unacknowledge_alert_event(id uuid, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, act_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+#variable_conflict use_variable
+declare
+    event public.alert_events;
+    held public.alert_acts;
+begin
+    select known.* into event
+    from public.alert_events as known
+    where known.id = unacknowledge_alert_event.id
+    for update;
+    if not found then
+        return null;
+    end if;
+    held := public.pulsebase_find_acknowledgement(id);
+    if event.status = 'active' and held.id is not null
+        and not exists (select from public.alert_acts as known where known.id = act_id) then
+        perform public.pulsebase_write_alert_act(
+            act_id, 'unacknowledge', actor, note, event.service_name, id
+        );
+    end if;
+    return to_jsonb(event);
+end
+$$;
+
+COMMENT ON FUNCTION public.unacknowledge_alert_event(id uuid, actor text, note text, act_id uuid) IS 'Withdraws the acknowledgement of an active event; returns the event.';
 
 CREATE TRIGGER evaluate_new_checks AFTER INSERT ON public.service_health_checks REFERENCING NEW TABLE AS new_checks FOR EACH STATEMENT EXECUTE FUNCTION public.evaluate_new_checks();
 
@@ -5041,67 +5043,17 @@ REVOKE ALL ON FUNCTION public.alert_policy_of(service_name text) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.alert_policy_of(service_name text) TO service_role;
 
-REVOKE ALL ON FUNCTION public.alert_policy_problem(policy jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.alert_policy_problem(policy jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.alert_reason(probe_details jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.alert_reason(probe_details jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.alert_rules_of(policy jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.alert_rules_of(policy jsonb) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_silences TO service_role;
-
-REVOKE ALL ON FUNCTION public.alert_silence_row(silence public.alert_silences, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.alert_silence_row(silence public.alert_silences, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.assert_route_hours(hours jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.assert_route_hours(hours jsonb) TO service_role;
-
 REVOKE ALL ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.beat_monitor(id uuid, heartbeat_interval_seconds double precision, version text, name text, location text, was_cut_off boolean) TO service_role;
-
-REVOKE ALL ON FUNCTION public.begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) TO service_role;
-
-REVOKE ALL ON FUNCTION public.bounded_interval(seconds double precision) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.bounded_interval(seconds double precision) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_health_checks TO service_role;
-
-REVOKE ALL ON FUNCTION public.check_summary(found_check public.service_health_checks) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.check_summary(found_check public.service_health_checks) TO service_role;
 
 REVOKE ALL ON FUNCTION public.claim_alert_messages(worker uuid, channels text[], lease_seconds double precision, max_messages integer) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.claim_alert_messages(worker uuid, channels text[], lease_seconds double precision, max_messages integer) TO service_role;
 
-REVOKE ALL ON FUNCTION public.close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_channels TO service_role;
-
-REVOKE ALL ON FUNCTION public.count_formed_messages(rules public.alert_channels, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.count_formed_messages(rules public.alert_channels, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.count_health_checks_by_status(service_name text, since timestamp with time zone, until timestamp with time zone) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.count_health_checks_by_status(service_name text, since timestamp with time zone, until timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.create_alert_event(service_name text, alert_type text, status text, details jsonb, id uuid) FROM PUBLIC;
 
@@ -5119,14 +5071,6 @@ REVOKE ALL ON FUNCTION public.create_health_checks(checks json) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.create_health_checks(checks json) TO service_role;
 
-REVOKE ALL ON FUNCTION public.decoded_json(value jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.decoded_json(value jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.default_alert_policy() FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.default_alert_policy() TO service_role;
-
 REVOKE ALL ON FUNCTION public.delete_alert_events_older_than(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.delete_alert_events_older_than(cutoff timestamp with time zone, max_rows integer) TO service_role;
@@ -5139,57 +5083,13 @@ REVOKE ALL ON FUNCTION public.delete_health_checks_older_than(cutoff timestamp w
 
 GRANT ALL ON FUNCTION public.delete_health_checks_older_than(cutoff timestamp with time zone, max_rows integer) TO service_role;
 
-REVOKE ALL ON FUNCTION public.delete_old_acts(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.delete_old_acts(cutoff timestamp with time zone, max_rows integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.delete_old_silences(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.delete_old_silences(cutoff timestamp with time zone, max_rows integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.describe_attempts(message_id uuid, before_attempt integer) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.describe_attempts(message_id uuid, before_attempt integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.describe_deliveries(message_id uuid) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.describe_deliveries(message_id uuid) TO service_role;
-
-REVOKE ALL ON FUNCTION public.describe_leased_messages(message_ids uuid[]) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.describe_leased_messages(message_ids uuid[]) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_events TO service_role;
-
-REVOKE ALL ON FUNCTION public.details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) TO service_role;
-
-REVOKE ALL ON FUNCTION public.details_with(details jsonb, more jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.details_with(details jsonb, more jsonb) TO service_role;
-
 REVOKE ALL ON FUNCTION public.disable_alert_channel(name text, actor text, reason text, act_id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.disable_alert_channel(name text, actor text, reason text, act_id uuid) TO service_role;
 
-REVOKE ALL ON FUNCTION public.drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.enable_alert_channel(name text, actor text, note text, act_id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.enable_alert_channel(name text, actor text, note text, act_id uuid) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_states TO service_role;
-
-REVOKE ALL ON FUNCTION public.end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
 
 REVOKE ALL ON FUNCTION public.evaluate_health_checks(checks jsonb) FROM PUBLIC;
 
@@ -5198,16 +5098,6 @@ GRANT ALL ON FUNCTION public.evaluate_health_checks(checks jsonb) TO service_rol
 REVOKE ALL ON FUNCTION public.evaluate_new_checks() FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.evaluate_new_checks() TO service_role;
-
-REVOKE ALL ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.evaluate_service(service_name text, new_ids jsonb) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_acts TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_acknowledgement(event_id uuid) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_acknowledgement(event_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.find_active_alert_events(service_name text, after_created_at timestamp with time zone, after_id uuid, max_rows integer) FROM PUBLIC;
 
@@ -5241,10 +5131,6 @@ REVOKE ALL ON FUNCTION public.find_alert_messages(status text, channel text, ser
 
 GRANT ALL ON FUNCTION public.find_alert_messages(status text, channel text, service_name text, before_created_at timestamp with time zone, before_id uuid, max_rows integer) TO service_role;
 
-REVOKE ALL ON FUNCTION public.find_alert_openings(incident_id uuid, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_alert_openings(incident_id uuid, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.find_alert_silence(id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_alert_silence(id uuid) TO service_role;
@@ -5257,10 +5143,6 @@ REVOKE ALL ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double
 
 GRANT ALL ON FUNCTION public.find_alert_silences_to_plan(horizon_seconds double precision, after_id uuid, max_rows integer) TO service_role;
 
-REVOKE ALL ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_due_deliveries(channel text, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.find_health_check(id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_health_check(id uuid) TO service_role;
@@ -5268,10 +5150,6 @@ GRANT ALL ON FUNCTION public.find_health_check(id uuid) TO service_role;
 REVOKE ALL ON FUNCTION public.find_health_checks(service_name text, since timestamp with time zone, until timestamp with time zone, status text, before_checked_at timestamp with time zone, before_id uuid, max_rows integer) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_health_checks(service_name text, since timestamp with time zone, until timestamp with time zone, status text, before_checked_at timestamp with time zone, before_id uuid, max_rows integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.find_latest_health_checks(service_name text, after_service_name text, stale_after_seconds double precision, max_rows integer) FROM PUBLIC;
 
@@ -5289,29 +5167,9 @@ REVOKE ALL ON FUNCTION public.find_monitors(include_gone boolean) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_monitors(include_gone boolean) TO service_role;
 
-REVOKE ALL ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_muted_services(service_names text[], moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_next_due(channels text[], moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_ready_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_ready_deliveries(channel text, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.find_service_states(service_name text, after_service_name text, max_rows integer) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.find_service_states(service_name text, after_service_name text, max_rows integer) TO service_role;
-
-REVOKE ALL ON FUNCTION public.find_unfinished_messages(channels text[]) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.find_unfinished_messages(channels text[]) TO service_role;
 
 REVOKE ALL ON FUNCTION public.find_waiting_deliveries(channel text, service_name text, after_created_at timestamp with time zone, after_id uuid, max_rows integer) FROM PUBLIC;
 
@@ -5321,115 +5179,9 @@ REVOKE ALL ON FUNCTION public.finish_alert_message(id uuid, attempt integer, out
 
 GRANT ALL ON FUNCTION public.finish_alert_message(id uuid, attempt integer, outcome text, error text, retry_after_seconds double precision) TO service_role;
 
-REVOKE ALL ON FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.forget_trouble(service_name text, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) TO service_role;
-
-REVOKE ALL ON FUNCTION public.free_silence_name(name text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.free_silence_name(name text, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.give_up_alert_messages(moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.give_up_alert_messages(moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) TO service_role;
-
-REVOKE ALL ON FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.hold_alert_deliveries(channel text, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.hours_include(hours jsonb, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.hours_include(hours jsonb, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.instant_of(text_of_it text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.instant_of(text_of_it text) TO service_role;
-
-REVOKE ALL ON FUNCTION public.is_event_acknowledged(event_id uuid, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.is_event_acknowledged(event_id uuid, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.is_service_in_trouble(service_name text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.is_service_in_trouble(service_name text) TO service_role;
-
-REVOKE ALL ON FUNCTION public.is_steady_state(state public.service_states) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.is_steady_state(state public.service_states) TO service_role;
-
-REVOKE ALL ON FUNCTION public.keep_service_state(state public.service_states) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.keep_service_state(state public.service_states) TO service_role;
-
-REVOKE ALL ON FUNCTION public.kept_window_length(rules public.alert_rules) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.kept_window_length(rules public.alert_rules) TO service_role;
-
-REVOKE ALL ON FUNCTION public.lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) TO service_role;
-
 REVOKE ALL ON FUNCTION public.lift_alert_silence(id uuid, name text, actor text, note text, act_id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.lift_alert_silence(id uuid, name text, actor text, note text, act_id uuid) TO service_role;
-
-REVOKE ALL ON FUNCTION public.like_pattern_of(pattern text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.like_pattern_of(pattern text) TO service_role;
-
-REVOKE ALL ON FUNCTION public.location_of(probe_details jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.location_of(probe_details jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.lock_active_event(id uuid) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.lock_active_event(id uuid) TO service_role;
-
-REVOKE ALL ON FUNCTION public.lock_service_state(service_name text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.lock_service_state(service_name text) TO service_role;
-
-REVOKE ALL ON FUNCTION public.matcher_problem(matcher jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.matcher_problem(matcher jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.matches_service(matcher jsonb, service_name text, labels jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.moment_of(given jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.moment_of(given jsonb) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_messages TO service_role;
-
-REVOKE ALL ON FUNCTION public.next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) TO service_role;
-
-REVOKE ALL ON FUNCTION public.open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.open_alert_event(service_name text, alert_type text, details jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.open_alert_event(service_name text, alert_type text, details jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.plan_alert_silence(id uuid, periods jsonb, planned_until timestamp with time zone) FROM PUBLIC;
 
@@ -5455,45 +5207,331 @@ REVOKE ALL ON FUNCTION public.publish_monitored_services(services jsonb) FROM PU
 
 GRANT ALL ON FUNCTION public.publish_monitored_services(services jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION public.queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.pulsebase_alert_policy_problem(policy jsonb) FROM PUBLIC;
 
-GRANT ALL ON FUNCTION public.queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) TO service_role;
+GRANT ALL ON FUNCTION public.pulsebase_alert_policy_problem(policy jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_alert_reason(probe_details jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_alert_reason(probe_details jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_alert_rules_of(policy jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_alert_rules_of(policy jsonb) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_silences TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_alert_silence_row(silence public.alert_silences, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_alert_silence_row(silence public.alert_silences, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_assert_route_hours(hours jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_assert_route_hours(hours jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_begins_opening(track jsonb, counts_down_only boolean, checked_at timestamp with time zone, open_checks integer, open_of integer, open_seconds double precision) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_bounded_interval(seconds double precision) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_bounded_interval(seconds double precision) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_health_checks TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_check_summary(found_check public.service_health_checks) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_check_summary(found_check public.service_health_checks) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_close_alert_event(id uuid, resolved_at timestamp with time zone, details jsonb) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_channels TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_count_formed_messages(rules public.alert_channels, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_count_formed_messages(rules public.alert_channels, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_count_into_track(track jsonb, status text, checked_at timestamp with time zone, window_length integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_decoded_json(value jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_decoded_json(value jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_default_alert_policy() FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_default_alert_policy() TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_delete_old_acts(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_delete_old_acts(cutoff timestamp with time zone, max_rows integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_delete_old_deliveries(cutoff timestamp with time zone, max_rows integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_delete_old_silences(cutoff timestamp with time zone, max_rows integer) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_delete_old_silences(cutoff timestamp with time zone, max_rows integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_describe_attempts(message_id uuid, before_attempt integer) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_describe_attempts(message_id uuid, before_attempt integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_describe_deliveries(message_id uuid) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_describe_deliveries(message_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_describe_leased_messages(message_ids uuid[]) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_describe_leased_messages(message_ids uuid[]) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_events TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_details_resolved_by_person(event public.alert_events, first_failed jsonb, last_failed jsonb, resolved_at timestamp with time zone, actor text, note text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_details_with(details jsonb, more jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_details_with(details jsonb, more jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_drop_untold_deliveries(incident_id uuid, because text, moment timestamp with time zone) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_states TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_end_flapping(state public.service_states, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_evaluate_service(service_name text, new_ids jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_evaluate_service(service_name text, new_ids jsonb) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_acts TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_acknowledgement(event_id uuid) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_acknowledgement(event_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_alert_openings(incident_id uuid, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_alert_openings(incident_id uuid, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_due_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_due_deliveries(channel text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_hold_reasons(delivery_ids uuid[], moment timestamp with time zone, as_kind text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_muted_services(service_names text[], moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_muted_services(service_names text[], moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_next_due(channels text[], moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_next_due(channels text[], moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_ready_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_ready_deliveries(channel text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_routed_channels(service_name text, alert_type text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_find_unfinished_messages(channels text[]) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_find_unfinished_messages(channels text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_forget_trouble(service_name text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_forget_trouble(service_name text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_form_alert_messages(channel text, moment timestamp with time zone, free uuid[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_free_silence_name(name text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_free_silence_name(name text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_give_up_alert_messages(moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_give_up_alert_messages(moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_has_silence_periods(silence_id uuid, periods jsonb, is_scheduled boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_hold_alert_deliveries(channel text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_hold_alert_deliveries(channel text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_hours_include(hours jsonb, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_hours_include(hours jsonb, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_instant_of(text_of_it text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_instant_of(text_of_it text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_is_event_acknowledged(event_id uuid, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_is_event_acknowledged(event_id uuid, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_is_service_in_trouble(service_name text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_is_service_in_trouble(service_name text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_is_steady_state(state public.service_states) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_is_steady_state(state public.service_states) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_keep_service_state(state public.service_states) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_keep_service_state(state public.service_states) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_kept_window_length(rules public.alert_rules) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_kept_window_length(rules public.alert_rules) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_lease_alert_messages(worker uuid, channels text[], leased_until timestamp with time zone, max_messages integer, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_like_pattern_of(pattern text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_like_pattern_of(pattern text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_location_of(probe_details jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_location_of(probe_details jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_lock_active_event(id uuid) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_lock_active_event(id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_lock_service_state(service_name text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_lock_service_state(service_name text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_matcher_problem(matcher jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_matcher_problem(matcher jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_matches_service(matcher jsonb, service_name text, labels jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_matches_service(matcher jsonb, service_name text, labels jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_moment_of(given jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_moment_of(given jsonb) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_messages TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_next_attempt_of(message public.alert_messages, retry_after_seconds double precision, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_number_within(given jsonb, lowest double precision, highest double precision, otherwise double precision) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_open_alert(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, rules public.alert_rules, policy jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_open_alert_event(service_name text, alert_type text, details jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_open_alert_event(service_name text, alert_type text, details jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_opening_details(state public.service_states, verdict text, since timestamp with time zone, newest public.service_health_checks, track jsonb, policy jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_queue_alert_ends(kind text, service_name text, incident_id uuid, event_ids uuid[], channels text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_queue_alert_reminders(channel text, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_queue_alert_reminders(channel text, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_rate_end_of(rules public.alert_channels, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_rate_end_of(rules public.alert_channels, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_replace_alert_routes(routes jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_replace_alert_routes(routes jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_state_after_quiet(state public.service_states, new_ids jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_state_after_quiet(state public.service_states, new_ids jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_tracks_with_room(tracks jsonb, location text) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_tracks_with_room(tracks jsonb, location text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_window_end_of(rules public.alert_channels, ready_at timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_window_end_of(rules public.alert_channels, ready_at timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pulsebase_write_silence_periods(silence_id uuid, periods jsonb) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.pulsebase_write_silence_periods(silence_id uuid, periods jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.queue_alert_messages(change text, service_name text, incident_id uuid, event_id uuid, previous_event_id uuid) TO service_role;
 
-REVOKE ALL ON FUNCTION public.queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.queue_alert_openings(kind text, service_name text, incident_id uuid, event_id uuid, moment timestamp with time zone, except_channels text[]) TO service_role;
-
-REVOKE ALL ON FUNCTION public.queue_alert_reminders(channel text, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.queue_alert_reminders(channel text, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.queue_flapping_end(service_name text, incident_id uuid, event_id uuid, flapping_event_id uuid, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.quiet_tracks(newest public.service_health_checks, new_ids jsonb, fresh interval) TO service_role;
-
-REVOKE ALL ON FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.rate_end_of(rules public.alert_channels, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.recover_service(state public.service_states, since timestamp with time zone, newest public.service_health_checks) TO service_role;
-
 REVOKE ALL ON FUNCTION public.remove_monitor(id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.remove_monitor(id uuid) TO service_role;
-
-REVOKE ALL ON FUNCTION public.replace_alert_routes(routes jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.replace_alert_routes(routes jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.replay_alert_message(id uuid, actor text, note text, act_id uuid) FROM PUBLIC;
 
@@ -5503,45 +5541,9 @@ REVOKE ALL ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp
 
 GRANT ALL ON FUNCTION public.resolve_alert_event(id uuid, resolved_at timestamp with time zone, actor text, note text, act_id uuid) TO service_role;
 
-REVOKE ALL ON FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.settle_alert_message(message public.alert_messages, outcome text, error text, retry_after_seconds double precision, moment timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.state_after_quiet(state public.service_states, new_ids jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.step_alert_track(track jsonb, status text, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
-
-REVOKE ALL ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.step_service(state public.service_states, newest public.service_health_checks, rules public.alert_rules, policy jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION public.tracks_with_room(tracks jsonb, location text) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.tracks_with_room(tracks jsonb, location text) TO service_role;
-
 REVOKE ALL ON FUNCTION public.unacknowledge_alert_event(id uuid, actor text, note text, act_id uuid) FROM PUBLIC;
 
 GRANT ALL ON FUNCTION public.unacknowledge_alert_event(id uuid, actor text, note text, act_id uuid) TO service_role;
-
-REVOKE ALL ON FUNCTION public.vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.vote_of_tracks(tracks jsonb, location text, checked_at timestamp with time zone, rules public.alert_rules) TO service_role;
-
-REVOKE ALL ON FUNCTION public.window_end_of(rules public.alert_channels, ready_at timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.window_end_of(rules public.alert_channels, ready_at timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.write_alert_act(act_id uuid, act text, actor text, note text, service_name text, event_id uuid, silence_id uuid, message_id uuid, channel text, until timestamp with time zone) TO service_role;
-
-REVOKE ALL ON FUNCTION public.write_silence_periods(silence_id uuid, periods jsonb) FROM PUBLIC;
-
-GRANT ALL ON FUNCTION public.write_silence_periods(silence_id uuid, periods jsonb) TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.alert_deliveries TO service_role;
 

@@ -83,8 +83,20 @@ create table if not exists public.alert_silences (
     planned_until timestamptz,
     constraint alert_silences_kind_known check (kind in ('silence', 'maintenance')),
     constraint alert_silences_matcher_object check (jsonb_typeof(matcher) = 'object'),
-    constraint alert_silences_schedule_object check (jsonb_typeof(schedule) = 'object')
+    constraint alert_silences_schedule_object check (jsonb_typeof(schedule) = 'object'),
+    constraint alert_silences_name_readable
+        check (name <> '' and length(name) <= 100 and name !~ '[\u0001-\u001f\u007f-\u009f]'),
+    constraint alert_silences_people_readable check (
+        created_by <> '' and length(created_by) <= 100
+        and created_by !~ '[\u0001-\u001f\u007f-\u009f]' and length(lifted_by) <= 100
+    ),
+    constraint alert_silences_note_short check (length(note) <= 2000),
+    constraint alert_silences_matcher_small check (octet_length(matcher::text) <= 65536),
+    constraint alert_silences_schedule_small check (octet_length(schedule::text) <= 4096)
 );
+
+create index if not exists idx_alert_silences_created_at
+    on public.alert_silences (created_at, id);
 
 create unique index if not exists idx_alert_silences_name
     on public.alert_silences (name)
@@ -120,7 +132,10 @@ create table if not exists public.alert_acts (
             'acknowledge', 'unacknowledge', 'resolve', 'silence', 'maintenance', 'lift', 'replay',
             'enable_channel', 'disable_channel'
         )
-    )
+    ),
+    constraint alert_acts_actor_readable
+        check (actor <> '' and length(actor) <= 100 and actor !~ '[\u0001-\u001f\u007f-\u009f]'),
+    constraint alert_acts_note_short check (length(note) <= 2000)
 );
 
 create index if not exists idx_alert_acts_event_id on public.alert_acts (event_id, acted_at);
@@ -216,6 +231,8 @@ create table if not exists public.alert_messages (
     leased_until timestamptz,
     finished_at timestamptz,
     last_error text,
+    -- Whether reminders may follow; taken back when they cannot any more.
+    awaits_reminders boolean not null default false,
     constraint alert_messages_status_known
         check (status in ('pending', 'sending', 'delivered', 'dead'))
 ) with (fillfactor = 70);
@@ -225,6 +242,11 @@ create index if not exists idx_alert_messages_unfinished
     where status in ('pending', 'sending');
 create index if not exists idx_alert_messages_created_at
     on public.alert_messages (created_at, id);
+create index if not exists idx_alert_messages_channel
+    on public.alert_messages (channel, created_at, id);
+create index if not exists idx_alert_messages_awaits_reminders
+    on public.alert_messages (channel, finished_at)
+    where awaits_reminders;
 
 create table if not exists public.alert_message_attempts (
     message_id uuid not null,
