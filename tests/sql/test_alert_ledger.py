@@ -40,7 +40,7 @@ def keep_books(
             deadline=None,
             database=None,
             phases=phases,
-            suppress_health_check=tuple(Suppress.__members__.values()),
+            suppress_health_check=[Suppress(member) for member in Suppress],
             report_multiple_bugs=False,
         ),
     )
