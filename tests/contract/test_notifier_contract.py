@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import pulsebase.notifiers
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, InvalidFieldsError
 from pulsebase.notifiers import (
     DeliveryFailedError,
     DeliveryRefusedError,
@@ -24,7 +25,6 @@ from pulsebase.notifiers import (
     load_notifier_kind,
     notifier_kinds,
 )
-from pulsebase.notifiers.support.fields import CLOSED, InvalidFieldsError
 from tests.support.lying_server import LyingServer, stalls
 from tests.support.notices import HOSTILE_TEXTS, Receiver, a_message, a_notice
 from tests.support.server_process import free_port

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 import pulsebase.probes
 from pulsebase.errors import ConfigurationError
+from pulsebase.kinds import CLOSED
 from pulsebase.probes import Outcome, Probe, ProbeTools, load_probe_kind, probe_kinds
-from pulsebase.probes.support.fields import CLOSED
 from tests.support.looking import a_look
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import InvalidFieldsError
 from pulsebase.probes import Outcome, ProbeTools
 from pulsebase.probes.http import HttpExpectation, HttpProbe
-from pulsebase.probes.support.fields import InvalidFieldsError
 from pulsebase.probes.support.patterns import Regex
 from tests.support.looking import a_look
 from tests.support.lying_server import LyingServer, answers, says

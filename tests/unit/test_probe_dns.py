@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import InvalidFieldsError
 from pulsebase.probes import UnknownHealthError
 from pulsebase.probes.dns import DnsExpectation, DnsProbe
-from pulsebase.probes.support.fields import InvalidFieldsError
 from pulsebase.probes.support.network.name_servers import _read
 from tests.support.dns_server import DnsServer, answering, nobody_home, refusing
 from tests.support.looking import look_once

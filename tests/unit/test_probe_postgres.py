@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import InvalidFieldsError
 from pulsebase.probes import UnknownHealthError
 from pulsebase.probes.postgres import PostgresProbe
 from pulsebase.probes.support.expected_value import ExpectedValue
-from pulsebase.probes.support.fields import InvalidFieldsError
 from tests.support.looking import look_once
 from tests.support.postgres_server import PostgresServer, available_servers
 from tests.support.postgres_standby import PostgresStandby

@@ -19,9 +19,9 @@ import trustme
 from websockets.asyncio.server import serve
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import InvalidFieldsError
 from pulsebase.probes import supabase as kind
 from pulsebase.probes.supabase import SupabaseProbe
-from pulsebase.probes.support.fields import InvalidFieldsError
 from tests.support.looking import look_once
 from tests.support.lying_server import LyingServer, answers, repeats, resets, says, stalls
 from tests.support.raw_server import RawServer, endless, silent

@@ -21,7 +21,7 @@ from websockets.asyncio.server import serve
 from websockets.typing import Subprotocol
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.fields import InvalidFieldsError
+from pulsebase.kinds import InvalidFieldsError
 from pulsebase.probes.support.patterns import Regex
 from pulsebase.probes.websocket import MessageExpectation, WebsocketProbe
 from tests.support.looking import look_once

@@ -13,9 +13,10 @@ from apprise import Apprise, AppriseAsset, NotifyType
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.notifiers.support.apprise_log import overheard
 from pulsebase.notifiers.support.cleaning import one_line, shortened_bytes
-from pulsebase.notifiers.support.fields import CLOSED, refuse, timeout_problem
+from pulsebase.notifiers.support.fields import timeout_problem
 from pulsebase.notifiers.support.outcome import DeliveryFailedError
 from pulsebase.notifiers.support.redaction import HIDDEN, redact, secrets_in_url
 from pulsebase.notifiers.support.styles import style_of

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.notifiers.support.addresses import is_public_address
 from pulsebase.notifiers.support.cleaning import one_line
-from pulsebase.notifiers.support.fields import CLOSED, refuse, timeout_problem
+from pulsebase.notifiers.support.fields import timeout_problem
 from pulsebase.notifiers.support.outcome import DeliveryFailedError, DeliveryRefusedError
 from pulsebase.notifiers.support.payload import encoded_body
 from pulsebase.notifiers.support.redaction import HIDDEN, redact, secrets_in_url

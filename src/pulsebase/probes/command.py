@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.outcome import Outcome, Status, UnknownHealthError
 from pulsebase.probes.support.perfdata import parse_perfdata, split_output

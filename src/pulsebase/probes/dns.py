@@ -16,8 +16,9 @@ import dns.reversename
 from dns.rdtypes.txtbase import TXTBase
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem, refuse
+from pulsebase.probes.support.fields import host_problem, port_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.connecting import (
     IpVersion,

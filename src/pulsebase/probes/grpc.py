@@ -22,10 +22,11 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.curl.driver import CurlDriver
 from pulsebase.probes.support.curl.request import Request, Shape, tls_options
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, refuse, text_problem
+from pulsebase.probes.support.fields import text_problem
 from pulsebase.probes.support.network.connecting import NetworkTarget, server_name_problem
 from pulsebase.probes.support.network.tls_contexts import TlsFiles
 from pulsebase.probes.support.network.wire import ServiceError

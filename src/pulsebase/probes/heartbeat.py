@@ -18,9 +18,9 @@ from uuid import UUID
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.due import CronDues, Dues, PeriodDues, cron_problem, zone_of
 from pulsebase.probes.support.faults import failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.outcome import NothingYetError, Outcome, UnknownHealthError
 from pulsebase.probes.support.reports import Report, Reports
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.curl.driver import CurlDriver
 from pulsebase.probes.support.curl.request import (
     HttpVersion,
@@ -22,7 +23,6 @@ from pulsebase.probes.support.curl.request import (
     tls_options,
 )
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.http.details import details_seen
 from pulsebase.probes.support.http.expectation import (
     HEADER_NAME,

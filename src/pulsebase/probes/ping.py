@@ -21,8 +21,9 @@ from icmplib import (
 )
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import failed, fault
-from pulsebase.probes.support.fields import CLOSED, host_problem, refuse
+from pulsebase.probes.support.fields import host_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.connecting import (
     IpVersion,

@@ -14,9 +14,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.expected_value import LONGEST_VALUE, ExpectedValue, number_in
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
+from pulsebase.probes.support.fields import port_problem, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.libpq import PostgresFaultError, PostgresSession
 from pulsebase.probes.support.network.name_lookup import NameLookup

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_args
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.callables import Callables, Called, told
 from pulsebase.probes.support.faults import excerpt, failed, fault
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.outcome import Outcome, Status
 

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.expected_value import LONGEST_VALUE, ExpectedValue
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import (
-    CLOSED,
-    host_problem,
-    port_problem,
-    refuse,
-    text_problem,
-)
+from pulsebase.probes.support.fields import host_problem, port_problem, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.connecting import NetworkTarget, travel
 from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles

@@ -17,8 +17,8 @@ from aiosmtplib.errors import (
 )
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network.connecting import (
     Journey,
     NetworkTarget,

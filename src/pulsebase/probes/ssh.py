@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network.connecting import Journey, NetworkTarget, Verdict, travel
 from pulsebase.probes.support.ssh.key_exchange import OUR_BANNER, exchange_keys
 from pulsebase.probes.support.ssh.packets import read_banner

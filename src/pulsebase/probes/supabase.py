@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, assert_never
 from urllib.parse import quote, urlsplit
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.curl.driver import CurlDriver
 from pulsebase.probes.support.curl.request import Request, shape_of, tls_options
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
+from pulsebase.probes.support.fields import port_problem, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.connecting import travel
 from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles

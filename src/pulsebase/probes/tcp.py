@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network.connecting import Journey, NetworkTarget, Verdict, travel
 from pulsebase.probes.support.patterns import (
     Regex,  # noqa: TC001 - pydantic resolves the fields at run time

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import failed
-from pulsebase.probes.support.fields import CLOSED, refuse
 from pulsebase.probes.support.network.connecting import (
     Journey,
     NetworkTarget,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.faults import excerpt, failed
-from pulsebase.probes.support.fields import CLOSED, port_problem, refuse, text_problem
+from pulsebase.probes.support.fields import port_problem, text_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.connecting import travel
 from pulsebase.probes.support.network.tls_contexts import TlsContexts, TlsFiles

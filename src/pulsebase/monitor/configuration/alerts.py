@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.models.alert_policy import NewAlertPolicy
 from pulsebase.monitor.configuration.lists import tables_at
 from pulsebase.monitor.configuration.matching import matcher_of, matcher_problems
@@ -26,7 +27,6 @@ from pulsebase.monitor.configuration.written import (
     number_of_seconds,
 )
 from pulsebase.notifiers.support.links import link_problem
-from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError, MissingExtraError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.models.alert_channel import NewAlertChannel
 from pulsebase.monitor.configuration.lists import NameRegister, tables_at
 from pulsebase.monitor.configuration.origin import Origin
 from pulsebase.monitor.configuration.values import NAME_RULE, Channel, readable
 from pulsebase.monitor.configuration.written import LONGEST_RULE, Rate
 from pulsebase.notifiers import load_notifier_kind
-from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

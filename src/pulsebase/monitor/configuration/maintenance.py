@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError, MissingExtraError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.models.alert_silence import MaintenanceWindow
 from pulsebase.models.schedules import CronSchedule, WeeklySchedule
 from pulsebase.models.schedules.wall_clock import begins_at, ends_at, zone_of
@@ -20,7 +21,6 @@ from pulsebase.monitor.configuration.origin import Origin
 from pulsebase.monitor.configuration.routes import begin_problem, days_problem, zone_problem
 from pulsebase.monitor.configuration.values import NAME_RULE, readable
 from pulsebase.monitor.configuration.written import LONGEST_RULE, Moment, TimeOfDay, Weekday
-from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

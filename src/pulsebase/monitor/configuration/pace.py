@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.fields import CLOSED, refuse
+from pulsebase.kinds import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

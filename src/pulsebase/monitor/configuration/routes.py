@@ -11,13 +11,13 @@ from pydantic import Field
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.models.alert_channel import NewAlertRoute, RouteHours
 from pulsebase.models.schedules.wall_clock import zone_of
 from pulsebase.monitor.configuration.lists import Advice, tables_at
 from pulsebase.monitor.configuration.matching import matcher_of, matcher_problems
 from pulsebase.monitor.configuration.origin import Origin
 from pulsebase.monitor.configuration.written import LONGEST_RULE, TimeOfDay, Weekday
-from pulsebase.probes.support.fields import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

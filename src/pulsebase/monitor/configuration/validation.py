@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args, get_type_
 from pydantic import TypeAdapter, ValidationError
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.notifiers.support.fields import InvalidFieldsError as InvalidNotifierError
-from pulsebase.probes.support.fields import InvalidFieldsError
+from pulsebase.kinds import InvalidFieldsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -122,7 +121,7 @@ class Validation:
 
     def _refused(self, entry: KeyPath, origin: Origin, error: Exception, got: object) -> None:
         match error:
-            case InvalidFieldsError() | InvalidNotifierError():
+            case InvalidFieldsError():
                 for one in error.errors:
                     self._refused(entry, origin, one, got)
             case InvalidValueError():

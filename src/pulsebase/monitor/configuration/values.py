@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pulsebase.durations import Duration, format_duration
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.monitor.configuration.sizes import Size, format_size
-from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem, refuse
+from pulsebase.probes.support.fields import host_problem, port_problem
 from pulsebase.probes.support.redaction import HIDDEN, redact_url
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.fields import CLOSED, refuse
+from pulsebase.kinds import CLOSED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,47 +4,21 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pulsebase.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = [
-    "CLOSED",
-    "InvalidFieldsError",
     "host_problem",
     "port_problem",
-    "refuse",
     "text_problem",
 ]
 
-# Every kind says `__pydantic_config__: ClassVar[Any] = CLOSED`: a key that is not a field is an
-# error where a configuration file is read. A plain mapping, so that no kind imports pydantic.
-CLOSED: Final[Mapping[str, Any]] = {"extra": "forbid"}
-
 _HOST_NAME: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,252}")
 _HIGHEST_PORT: Final = 65_535
-
-
-class InvalidFieldsError(ValueError):
-    """Several fields of a kind are wrong; `errors` holds one error for each."""
-
-    def __init__(self, errors: Iterable[InvalidValueError]) -> None:
-        self.errors = tuple(errors)
-        super().__init__("; ".join(map(str, self.errors)))
-
-
-def refuse(problems: Iterable[InvalidValueError]) -> None:
-    """Raise what a kind found wrong with its fields, all of it at once."""
-    match found := list(problems):
-        case []:
-            return
-        case [only]:
-            raise only
-        case _:
-            raise InvalidFieldsError(found)
 
 
 def host_problem(host: str, field: str = "host") -> Iterable[InvalidValueError]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from pulsebase.errors import InvalidValueError
-from pulsebase.probes.support.fields import CLOSED, refuse
+from pulsebase.kinds import CLOSED, refuse
 from pulsebase.probes.support.http.json_path import JsonPath  # noqa: TC001 -- resolved at run time
 from pulsebase.probes.support.patterns import Regex  # noqa: TC001 -- resolved at run time
 

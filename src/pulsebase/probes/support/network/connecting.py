@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 
 from pulsebase.errors import InvalidValueError
+from pulsebase.kinds import CLOSED
 from pulsebase.probes.support.faults import OWN_ERRNOS, fault, kind_of
-from pulsebase.probes.support.fields import CLOSED, host_problem, port_problem
+from pulsebase.probes.support.fields import host_problem, port_problem
 from pulsebase.probes.support.latency import LatencyLimits
 from pulsebase.probes.support.network.certificates import why_refused
 from pulsebase.probes.support.network.name_lookup import NameLookup, literal_address
